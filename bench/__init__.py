@@ -1,0 +1,21 @@
+"""fastconv measured against the libraries people use today.
+
+Run from the repository root::
+
+    python -m bench              the main job: a photograph through filters and first layers of networks
+    python -m bench.targets      every speed, memory and start-up target, each with a verdict
+
+How the files stand on each other, top to bottom::
+
+    __main__.py        targets/            the two programs
+         |                |
+    measure.py  tables.py  pictures.py     one case measured; what is printed, plotted and drawn
+         |
+    cases.py                               the work: filters on a photograph, layers from layers.txt
+         |
+    peers.py  onnx_model.py                each library wrapped so that it does the same work
+         |
+    agreement.py  timing.py  machine.py    right first, then fast, and on what
+         |
+    layers.py  filters.py  photo.py        shapes, weights, pixels
+"""

@@ -1,0 +1,111 @@
+"""What a fresh process measures: ``python -m bench.targets.child JOB ARGUMENTS...`` prints one JSON value.
+
+Nothing here imports a peer: torch and OpenCV bring thread pools and memory of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.layers import by_name, load
+from bench.timing import FULL, QUICK, best_seconds
+
+from .layer_rows import COMPUTE_BOUND, peak_rows
+from .layer_rows import operands as layer_operands
+from .signal_rows import operands as picture_operands
+
+# A call with its result array: convolve(out=result).
+Writes = tuple[Callable[..., NDArray], NDArray]
+
+EFFORTS = {"quick": QUICK, "full": FULL}
+
+
+def main(arguments: list[str]) -> None:
+    """Run the job that the first of `arguments` names."""
+    job, *rest = arguments
+    print(json.dumps(JOBS[job](*rest)))
+
+
+def seconds(work: str, threads: str, effort: str) -> float:
+    """Best seconds of `work` on `threads` threads."""
+    import fastconv
+
+    call, result = prepare(work)
+    fastconv.set_num_threads(int(threads))
+    return best_seconds(lambda: call(out=result), EFFORTS[effort])
+
+
+def memory(work: str, threads: str) -> int:
+    """Most bytes above input and output that `work` takes, the first time it is called."""
+    import fastconv
+
+    call, result = prepare(work)
+    fastconv.set_num_threads(int(threads))
+    result.fill(0)  # or its pages would count when they are first written
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest mark starts anew
+    before = _status_bytes("VmRSS")
+    call(out=result)
+    return _status_bytes("VmHWM") - before
+
+
+def peak_shares(effort: str) -> list[dict[str, Any]]:
+    """Shares of the FMA peak at the level that the environment forces."""
+    import fastconv.drivers.levels as levels
+
+    import fastconv
+
+    fastconv.set_num_threads(1)
+    highest = max(COMPUTE_BOUND.values())
+    asked = [(name, target) for name, target in COMPUTE_BOUND.items() if target == highest]
+    rows = peak_rows(asked, f" of {levels.default()}", EFFORTS[effort])
+    return [vars(row) for row in rows]
+
+
+def prepare(work: str) -> Writes:
+    """The call that `work` names, a layer or "DTYPE SIDE KERNEL BOUNDARY", and an array for its result.
+
+    >>> call, result = prepare("float32 16 3 wrap")
+    >>> result.shape
+    (16, 16)
+    """
+    if work in {layer.name for layer in load()}:
+        return _prepare_layer(work)
+    from fastconv.signal import convolve2d
+
+    dtype, side, kernel, boundary = work.split()
+    x, w = picture_operands((int(side), int(kernel)), dtype)
+    return lambda out: convolve2d(x, w, mode="same", boundary=boundary, out=out), np.zeros_like(x)
+
+
+def _prepare_layer(name: str) -> Writes:
+    from fastconv.nn import conv2d
+
+    layer = by_name(name)
+    x, w = layer_operands(layer)
+    stride, pad, dilation, groups = layer.stride, layer.pad, layer.dilation, layer.groups
+
+    def call(out: NDArray) -> NDArray:
+        return conv2d(x, w, stride=stride, padding=pad, dilation=dilation, groups=groups, out=out)
+
+    return call, np.zeros(layer.y_shape, dtype=x.dtype)
+
+
+def _status_bytes(key: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0]) * 1024
+    raise KeyError(key)
+
+
+JOBS: dict[str, Callable[..., Any]] = {"seconds": seconds, "memory": memory, "peak_shares": peak_shares}
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

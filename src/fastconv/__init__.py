@@ -1,0 +1,38 @@
+"""Fast convolution for NumPy arrays on CPUs.
+
+One way through, each layer knowing only what is below it::
+
+    signal  nn           faces: a peer's signature and defaults become the core's keywords
+       |     |
+        core             conv, plan
+          |
+       _problem          arrays + options -> ConvProblem; everything that is refused is refused here
+          |
+        _plan            ConvProblem + CPU level -> algorithm, tiles, workspace, and why not the others
+          |
+       drivers/          OpenMP loops over output tiles: pack, compute, store
+          |
+       kernels/          micro-kernels in C on packed tiles, one source, compiled for each CPU level
+
+`_reference` is the definition of every result in plain NumPy.
+"""
+
+from . import nn, signal
+from ._config import show_config
+from ._errors import ConvError, ConvTypeError
+from .core import Plan, conv, plan
+from .drivers.threads import get_num_threads, num_threads, set_num_threads
+
+__all__ = [
+    "ConvError",
+    "ConvTypeError",
+    "Plan",
+    "conv",
+    "get_num_threads",
+    "nn",
+    "num_threads",
+    "plan",
+    "set_num_threads",
+    "show_config",
+    "signal",
+]

@@ -1,0 +1,35 @@
+"""What this build of fastconv is and what it found on this machine."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version
+
+import numpy as np
+
+from .drivers import levels, threads
+
+
+def show_config() -> None:
+    """Print the CPU level, threads, OpenMP, compiler and versions.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.show_config()  # doctest: +ELLIPSIS
+    fastconv ...
+    """
+    openmp = threads.openmp_version()
+    rows = {
+        "fastconv": version("fastconv"),
+        "level": f"{levels.default()} (available: {', '.join(levels.available())}; built: {', '.join(levels.compiled())})",
+        "threads": f"{threads.get_num_threads()}",
+        "OpenMP": f"{openmp}" if openmp else "none, one thread",
+        "compiler": levels.compiler(),
+        "NumPy": np.__version__,
+        "Python": f"{platform.python_implementation()} {sys.version.split()[0]}",
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    for name, value in rows.items():
+        print(f"{name:9} {value}")

@@ -1,0 +1,200 @@
+"""The definition of every result, in plain NumPy: slow, any dtype, and meant to be read.
+
+A convolution is defined in three steps. Each axis is dilated and extended on paper only: `_axis_map` says for
+every padded coordinate whether it shows a sample (and which), a zero that input dilation put in, or the fill
+value. `_extend` gathers those into one padded array. `correlate` then adds up one strided slice of it a tap.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = ["conv", "correlate"]
+Array = NDArray[Any]
+
+
+class Axis(NamedTuple):
+    """What `correlate` reads of a spatial axis, in samples; any object with these attributes serves."""
+
+    n: int
+    k: int
+    stride: int
+    dilation: int
+    input_dilation: int
+    lo: int
+    hi: int
+    boundary: str
+
+
+class _AxisMap(NamedTuple):
+    length: int  # of the padded axis
+    inside: Array  # padded coordinates that do not show the fill value
+    shows: Array  # padded coordinates that show a sample ...
+    source: Array  # ... and the indices of these samples
+
+
+def _dilated(n: int, dilation: int) -> int:
+    return (n - 1) * dilation + 1 if n else 0
+
+
+def _out_length(axis: Any) -> int:
+    padded = _dilated(axis.n, axis.input_dilation) + axis.lo + axis.hi
+    return max((padded - ((axis.k - 1) * axis.dilation + 1)) // axis.stride + 1, 0)
+
+
+def _axis_map(axis: Any) -> _AxisMap:
+    size = _dilated(axis.n, axis.input_dilation)
+    # Counted from the first sample of the dilated axis, so that lo only decides where counting starts.
+    at = np.arange(-axis.lo, size + axis.hi)
+    length = at.size
+    positions = np.arange(length)
+    if axis.boundary == "constant":
+        positions = positions[(at >= 0) & (at < size)]
+        at = at[positions]
+    elif axis.boundary == "edge":
+        at = at.clip(0, size - 1)
+    elif axis.boundary == "wrap":
+        at = at % size
+    elif axis.boundary == "symmetric":
+        at = np.minimum(at % (2 * size), (-1 - at) % (2 * size))
+    else:  # "reflect", under which a single sample has no neighbour to mirror and repeats itself
+        period = max(2 * (size - 1), 1)
+        at = np.minimum(at % period, -at % period)
+    sampled = at % axis.input_dilation == 0
+    return _AxisMap(length, positions, positions[sampled], at[sampled] // axis.input_dilation)
+
+
+def _seen_by(tap: int, axis: Any, out: int) -> slice:
+    return slice(tap * axis.dilation, tap * axis.dilation + out * axis.stride, axis.stride)
+
+
+def _extend(x: Array, axes: Sequence[Any], fill_value: Any) -> Array:
+    maps = [_axis_map(axis) for axis in axes]
+    lead = [np.arange(size) for size in x.shape[:3]]
+    padded = np.full((*x.shape[:3], *(m.length for m in maps)), fill_value, dtype=x.dtype)
+    padded[np.ix_(*lead, *(m.inside for m in maps))] = 0
+    padded[np.ix_(*lead, *(m.shows for m in maps))] = x[np.ix_(*lead, *(m.source for m in maps))]
+    return padded
+
+
+def correlate(x: Array, w: Array, axes: Sequence[Any], fill_value: Any, bias: Array | None = None) -> Array:
+    """Cross-correlate in canonical form: every other form of convolution is this after a change of view.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, G, C, *spatial)
+        Batch, groups and the channels of a group.
+    w : ndarray, shape (G, O, C, *kernel)
+        Of the dtype of `x`, flipped and conjugated already.
+    axes : sequence of Axis
+        One for each spatial axis.
+    fill_value : scalar
+        What axes with the boundary ``"constant"`` show outside.
+    bias : ndarray, shape (G, O), optional
+
+    Returns
+    -------
+    ndarray, shape (N, G, O, *out)
+        Of the dtype of `x`. Integers are exact modulo 2**n, bool is OR of ANDs.
+
+    Examples
+    --------
+    >>> x = np.arange(5).reshape(1, 1, 1, 5)
+    >>> w = np.array([1, 0, 2]).reshape(1, 1, 1, 3)
+    >>> correlate(x, w, [Axis(5, 3, 1, 1, 1, 1, 0, "wrap")], 0)
+    array([[[[ 6,  4,  7, 10]]]])
+    """
+    add, multiply = (np.logical_or, np.logical_and) if x.dtype == bool else (np.add, np.multiply)
+    padded = _extend(x, axes, fill_value)
+    out = [_out_length(axis) for axis in axes]
+    acc = np.zeros((x.shape[0], *w.shape[:2], *out), dtype=x.dtype)
+    term = np.empty_like(acc)
+    # The compiled kernels do not look at floating-point flags, so an Inf times zero is no news here either.
+    with np.errstate(all="ignore"):
+        for tap in itertools.product(*(range(axis.k) for axis in axes)):
+            seen: Any = (..., *map(_seen_by, tap, axes, out))
+            # A slice of one keeps the axis, so that the tap broadcasts over the outputs.
+            taken: Any = (..., *(slice(t, t + 1) for t in tap))
+            shifted, weights = padded[seen], w[taken]
+            for c in range(w.shape[2]):
+                multiply(shifted[:, :, c, np.newaxis], weights[:, :, c], out=term)
+                add(acc, term, out=acc)
+        if bias is not None:
+            add(acc, bias.reshape(*w.shape[:2], *(1 for _ in axes)), out=acc)
+    return acc
+
+
+def _per_axis(value: Any, rank: int) -> list[Any]:
+    return [value] * rank if isinstance(value, str | int | np.integer) else list(value)
+
+
+def _lo_hi(padding: Any, center: str, n: int, ke: int, stride: int) -> Sequence[int]:
+    """Samples to add before and after an axis of `n` (dilated) samples, under a kernel that spans `ke`."""
+    if padding == "valid":
+        return 0, 0
+    if padding == "full":
+        return ke - 1, ke - 1
+    if padding == "same":
+        total = max((-(-n // stride) - 1) * stride + ke - n, 0)
+        lo = total // 2 if center == "right" else total - total // 2
+        return lo, total - lo
+    return _per_axis(padding, 2)
+
+
+def conv(
+    x: ArrayLike,
+    w: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    layout: str | None = None,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    input_dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    padding: str | int | Sequence[int | Sequence[int]] = "valid",
+    center: str = "left",
+    boundary: str | Sequence[str] = "constant",
+    fill_value: Any = 0,
+    flip: bool = False,
+    conj: bool = False,
+    dtype: DTypeLike | None = None,
+) -> Array:
+    """Return what `fastconv.conv` returns for the same arguments, which must be valid: they are not checked.
+
+    Examples
+    --------
+    >>> conv([1, 2, 3, 4], [1, 10], padding="full", flip=True)
+    array([ 1, 12, 23, 34, 40])
+    """
+    signal, kernel = np.asarray(x), np.asarray(w)
+    result = np.dtype(dtype if dtype is not None else np.result_type(signal, kernel)).newbyteorder("=")
+    # Every operand is rounded to the dtype of the result; only the sums of float16 are kept in a wider one.
+    wide = np.dtype(np.float32) if result == np.float16 else result
+
+    def rounded(operand: ArrayLike) -> Array:
+        return np.asarray(operand).astype(result).astype(wide)
+
+    letters = layout if layout is not None else "abcdefghijklmnopqrstuvwxyz"[: signal.ndim]
+    canonical = ["N", "C", *(letter for letter in letters if letter not in "NC")]
+    order = [letters.index(letter) for letter in canonical if letter in letters]
+    missing = tuple(i for i, letter in enumerate(canonical) if letter not in letters)
+    signal = np.expand_dims(rounded(signal).transpose(order), missing)
+    kernel = rounded(kernel if layout is not None else kernel[np.newaxis, np.newaxis])
+
+    given = (stride, dilation, input_dilation, padding, boundary)
+    options = (_per_axis(value, signal.ndim - 2) for value in given)
+    axes = []
+    for n, k, s, d, e, p, b in zip(signal.shape[2:], kernel.shape[2:], *options, strict=True):
+        lo, hi = _lo_hi(p, center, _dilated(n, e), (k - 1) * d + 1, s)
+        axes.append(Axis(n, k, s, d, e, lo, hi, b))
+    kernel = np.flip(kernel, tuple(range(2, kernel.ndim))) if flip else kernel
+    kernel = np.conjugate(kernel) if conj and kernel.dtype.kind in "cO" else kernel
+    signal = signal.reshape(signal.shape[0], groups, signal.shape[1] // groups, *signal.shape[2:])
+    kernel = kernel.reshape(groups, kernel.shape[0] // groups, *kernel.shape[1:])
+    offset = None if bias is None else rounded(bias).reshape(kernel.shape[:2])
+    y = correlate(signal, kernel, axes, rounded(fill_value)[()], offset)
+    y = y.reshape(y.shape[0], y.shape[1] * y.shape[2], *y.shape[3:]).squeeze(missing)
+    return np.ascontiguousarray(y.transpose(np.argsort(order)).astype(result))

@@ -1,0 +1,53 @@
+"""Every number that was chosen by measuring, in one table.
+
+Measured on an Intel Xeon of the Emerald Rapids generation (48 KiB L1, 2 MiB L2 a core, AVX-512, one thread at
+160 GFLOP/s of float32 multiply-adds) unless a line says otherwise. A number may change speed, never a result.
+"""
+
+from typing import Final
+
+# --- threads -------------------------------------------------------------------------------------------------------
+
+# Multiply-adds that pay for one thread. Waking a libgomp worker takes 5 to 50 us; this is about 100 us of float32.
+THREAD_WORK: Final = 4.0e6
+
+# Between two looks at Python's signals. Ctrl-C has to answer within 0.1 s, and a look takes the GIL.
+POLL_SECONDS: Final = 0.04
+
+# --- direct ----------------------------------------------------------------------------------------------------------
+
+# Output rows and bytes of a row in a tile. The rows in flight (tile rows of the register tile plus kernel rows) stay
+# in L1 at 2 KiB a row, and a row of 512 floats still reads as a stream.
+DIRECT_TILE_ROWS: Final = 32
+DIRECT_TILE_ROW_BYTES: Final = 2048
+
+# Bytes of a packed tile, all channels and the halo: a quarter of a 1 MiB L2. Rows are given up before columns.
+DIRECT_PACKED_BYTES: Final = 256 * 1024
+
+# Bytes of packed weights a thread holds; output channels are taken in blocks that fit.
+DIRECT_WEIGHT_BYTES: Final = 256 * 1024
+
+# Multiply-adds in a work item: small depthwise images are grouped until an item is worth its set-up (about 0.1 us).
+ITEM_WORK: Final = 500_000
+
+# --- implicit GEMM ---------------------------------------------------------------------------------------------------
+
+# Bytes of a packed tile of input, all channels of a group and the halo.
+GEMM_PACKED_BYTES: Final = 192 * 1024
+
+# A packed row is reused by every kernel row, so more rows mean less packing, but also longer tiles in L2.
+GEMM_TILE_ROWS: Final = 8
+GEMM_TILE_COLUMNS: Final = 64
+
+# Bytes of packed weights: what a block of output channels may take of L2.
+GEMM_WEIGHT_BYTES: Final = 1024 * 1024
+# One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
+GEMM_LIMIT_BYTES: Final = 1536 * 1024
+
+# --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
+
+# Share of the peak that the kernels reach on full tiles.
+DIRECT_EFFICIENCY: Final = 0.75
+GEMM_EFFICIENCY: Final = 0.97
+# What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
+GEMM_STORE_STEPS: Final = 14.0

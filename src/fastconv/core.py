@@ -1,0 +1,314 @@
+"""The one operation behind every face, with every option."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from . import _plan, _problem
+from ._errors import ConvError, ConvTypeError
+from .drivers import levels
+from .drivers import threads as _threads
+
+__all__ = ["Plan", "conv", "plan"]
+
+
+def conv(
+    x: Any,
+    w: Any,
+    *,
+    bias: Any = None,
+    layout: str | None = None,
+    stride: Any = 1,
+    dilation: Any = 1,
+    input_dilation: Any = 1,
+    groups: int = 1,
+    padding: Any = "valid",
+    center: str = "left",
+    boundary: Any = "constant",
+    fill_value: Any = 0,
+    flip: bool = False,
+    conj: bool = False,
+    activation: str | None = None,
+    out: np.ndarray | None = None,
+    dtype: Any = None,
+    overflow: str = "wrap",
+    algorithm: str = "auto",
+    accuracy: str = "default",
+    max_workspace: int | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Cross-correlate x with a kernel, or with a bank of them, along any number of axes.
+
+    Parameters
+    ----------
+    x : array_like
+        Input. Its axes are what `layout` says.
+    w : array_like
+        Kernel. Without a layout it has as many axes as x; with one its shape is
+        ``(channels_out, channels_in // groups, *kernel)``.
+    bias : array_like, shape (channels_out,), optional
+        Added to the result; one number where there are no channels.
+    layout : str, optional
+        A letter for each axis of x and of the result, such as "NCHW", "NHWC", "NCW" or "CDHW": C are the channels
+        and have to be there, N is the batch, every other letter is a spatial axis. None: all axes are spatial.
+    stride, dilation, input_dilation : int or sequence of int, default 1
+        Samples between outputs, between kernel taps, and between inputs (zeros in between), one or one an axis.
+    groups : int, default 1
+        Output channels of a group read the input channels of that group only.
+    padding : {"valid", "same", "full"}, int, or sequence, default "valid"
+        Samples added around x: an int, one for each axis, or one (before, after) for each axis; negative ones crop.
+        "full" adds all that a window can reach; "same" makes ceil(n / stride) outputs.
+    center : {"left", "right"}, default "left"
+        Where "same" puts the odd sample of padding: before the input (scipy.ndimage), or after it (torch).
+    boundary : str or sequence of str, default "constant"
+        What the padding holds, by `numpy.pad`'s names: "constant", "edge", "symmetric", "reflect" or "wrap".
+    fill_value : number, default 0
+        For the boundary "constant".
+    flip : bool, default False
+        Reverse the kernel: a convolution instead of a cross-correlation.
+    conj : bool, default False
+        Conjugate the kernel.
+    activation : str, optional
+        Applied to the result: "relu", "relu6", "leaky_relu", "sigmoid", "silu", "gelu", "hardswish" or "tanh".
+    out : ndarray, optional
+        Where to write the result; of its exact shape and dtype. It may overlap x and w.
+    dtype : dtype, optional
+        Of arithmetic and result; ``numpy.result_type(x, w)`` by default.
+    overflow : {"wrap", "saturate", "raise"}, default "wrap"
+        What integers do beyond their range: count modulo 2^n, stop at the ends, or raise.
+    algorithm : {"auto", "direct", "gemm", "reference"}, default "auto"
+        May change the speed, never the meaning.
+    accuracy : {"default", "strict", "fast"}, default "default"
+        "strict" keeps to algorithms that sum in one order, "fast" allows those that round more. All algorithms of
+        this version are strict.
+    max_workspace : int, optional
+        Bytes of scratch memory that a thread may use.
+    threads : int, optional
+        For this call; `fastconv.get_num_threads` by default.
+
+    Returns
+    -------
+    ndarray
+        In the layout of x. Integers are exact modulo 2^n. A float result is within
+        ``(taps + 2) * eps * sum(|x| * |w|)`` of the true one. NaN and Inf reach exactly the outputs whose window
+        holds them.
+
+    Raises
+    ------
+    ConvError
+        If shapes or options do not fit, before anything is computed or written.
+    ConvTypeError
+        If a dtype is not supported, or an argument is of the wrong type.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.conv([1, 2, 3, 4], [1, 0, -1], padding="same")
+    array([-2, -2, -2,  3])
+    >>> image = np.ones((1, 3, 5, 5), np.float32)
+    >>> fastconv.conv(image, np.ones((8, 3, 3, 3), np.float32), layout="NCHW", stride=2).shape
+    (1, 8, 2, 2)
+    """
+    options = {
+        "layout": layout,
+        "stride": stride,
+        "dilation": dilation,
+        "input_dilation": input_dilation,
+        "groups": groups,
+        "padding": padding,
+        "center": center,
+        "boundary": boundary,
+        "fill_value": fill_value,
+        "flip": flip,
+        "conj": conj,
+        "activation": activation,
+        "algorithm": algorithm,
+        "accuracy": accuracy,
+        "max_workspace": max_workspace,
+    }
+    _threads.check(threads)
+    if _problem.one_of(overflow, "overflow", _problem.OVERFLOWS) != "wrap":
+        return _conv_in_range(x, w, bias, out, dtype, overflow, threads, options)
+    problem, operands = _problem.prepare(x, w, bias=bias, out=out, dtype=dtype, **options)
+    return execute(_plan.make(problem, levels.default()), operands, threads)
+
+
+def execute(
+    schedule: _plan.Schedule, operands: _problem.Operands, threads: int | None, panels: np.ndarray | None = None
+) -> np.ndarray:
+    """Run a schedule on checked arrays; an `out` that overlaps an input, or is misaligned, is written at the end."""
+    x, w, bias, out = operands
+    if bias is not None:
+        bias = bias.astype(schedule.bias_dtype, copy=False)
+    problem = schedule.problem
+    if out is None:
+        return schedule.run(x, w, bias, np.empty(problem.out_shape, problem.dtype), threads, panels)
+    inputs = [x, w] if bias is None else [x, w, bias]
+    if out.flags.aligned and out.dtype.isnative and not any(np.may_share_memory(out, array) for array in inputs):
+        return schedule.run(x, w, bias, out, threads, panels)
+    out[...] = schedule.run(x, w, bias, np.empty(problem.out_shape, problem.dtype), threads, panels)
+    return out
+
+
+def _conv_in_range(
+    x: Any, w: Any, bias: Any, out: Any, dtype: Any, overflow: str, threads: int | None, options: dict[str, Any]
+) -> np.ndarray:
+    """Convolve integers in 64 bits, or in Python's integers where those could overflow, and bring them to range."""
+    problem, operands = _problem.prepare(x, w, bias=bias, out=out, dtype=dtype, **options)
+    if problem.dtype.kind not in "iu":
+        raise ConvTypeError(f"overflow: got {overflow!r} with dtype {problem.dtype}, allowed: 'wrap', or integers")
+    result = exact(problem, operands, threads)
+    limits = np.iinfo(problem.dtype)
+    if overflow == "raise" and result.size and not limits.min <= result.min() <= result.max() <= limits.max:
+        raise ConvError(f"overflow: got results from {result.min()} to {result.max()}, allowed: the range of {problem.dtype}")
+    result = np.clip(result, limits.min, limits.max).astype(problem.dtype)
+    if operands.out is None:
+        return result
+    operands.out[...] = result
+    return operands.out
+
+
+def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: int | None) -> np.ndarray:
+    """Return the exact sums of an integer problem, in int64 where none can overflow, else in Python's integers."""
+    x, w, bias, _ = operands
+    fill = int(np.frombuffer(problem.fill, problem.dtype)[0])
+    reach = problem.taps * max(_largest(x), abs(fill)) * _largest(w) + (0 if bias is None else _largest(bias))
+    if reach >= 2**63:
+        as_object = None if bias is None else bias.astype(object)
+        return _plan.reference_result(problem, x.astype(object), w.astype(object), as_object)
+    wide = replace(problem, dtype=np.dtype(np.int64), fill=np.array(fill).astype(np.int64).tobytes())
+    in_int64 = [None if array is None else array.astype(np.int64) for array in (x, w, bias)]
+    return execute(_plan.make(wide, levels.default()), _problem.Operands(*in_int64, out=None), threads)  # type: ignore[arg-type]
+
+
+def _largest(array: np.ndarray) -> int:
+    return max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
+
+
+class Plan:
+    """A convolution with its weights, made once and called often.
+
+    Made by `fastconv.plan`. Weights are copied and, where the algorithm packs them, packed: a call does neither. A
+    plan is immutable, so threads may share it, and it can be pickled.
+
+    Parameters
+    ----------
+    w : array_like
+        As in `fastconv.conv`.
+    x_shape : tuple of int
+        Shape of the inputs.
+    x_dtype : dtype
+        Their dtype.
+    options : dict
+        Keywords of `fastconv.conv`.
+    """
+
+    def __init__(self, w: Any, x_shape: tuple[int, ...], x_dtype: Any, options: dict[str, Any]) -> None:
+        self._arguments = (w, x_shape, x_dtype, options)
+        self._threads = options.get("threads")
+        _threads.check(self._threads)
+        # Stands for the inputs: their shape and dtype in no memory of its own.
+        stand_in = np.broadcast_to(np.zeros((), x_dtype), x_shape)
+        kept = {name: value for name, value in options.items() if name != "threads"}
+        problem, operands = _problem.prepare(stand_in, np.array(w), **kept)
+        self._x_shape, self._x_dtype = stand_in.shape, stand_in.dtype
+        self._schedule = _plan.make(problem, levels.default())
+        self._w, self._bias = operands.w, operands.bias
+        self._panels = self._schedule.pack(operands.w)
+
+    def __call__(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """Convolve x.
+
+        Parameters
+        ----------
+        x : array_like
+            Of the plan's shape and dtype.
+        out : ndarray, optional
+            Where to write the result; it may overlap x.
+
+        Returns
+        -------
+        ndarray
+
+        Raises
+        ------
+        ConvError, ConvTypeError
+            If x or out are not what the plan was made for.
+        """
+        problem = self._schedule.problem
+        x = _problem.as_array(x, "x")
+        if x.shape != self._x_shape:
+            raise ConvError(f"x: got shape {x.shape}, allowed: {self._x_shape}, which the plan was made for")
+        if x.dtype != self._x_dtype:
+            raise ConvTypeError(f"x: got dtype {x.dtype}, allowed: {self._x_dtype}, which the plan was made for")
+        out = _problem.check_out(out, problem)
+        operands = _problem.Operands(_problem.native(x, problem.dtype), self._w, self._bias, out)
+        return execute(self._schedule, operands, self._threads, self._panels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Plan, self._arguments
+
+    def __repr__(self) -> str:
+        return f"<fastconv.Plan\n{self.explain()}>"
+
+    @property
+    def algorithm(self) -> str:
+        """What computes the result: "direct", "gemm" or "reference"."""
+        return self._schedule.algorithm
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Scratch memory that one thread uses, beyond the arrays and the packed weights."""
+        return self._schedule.workspace_bytes
+
+    @property
+    def flops(self) -> int:
+        """Real additions and multiplications of the direct method, whatever the algorithm."""
+        return self._schedule.flops
+
+    def explain(self) -> str:
+        """Return the algorithm, tiles, workspace and work in words, and why other algorithms were passed over."""
+        return self._schedule.explain()
+
+
+def plan(w: Any, x_shape: Any, *, x_dtype: Any = None, **options: Any) -> Plan:
+    """Prepare a convolution for inputs of one shape.
+
+    Parameters
+    ----------
+    w : array_like
+        As in `fastconv.conv`.
+    x_shape : sequence of int
+        Shape of the inputs.
+    x_dtype : dtype, optional
+        Dtype of the inputs; that of w by default.
+    **options
+        Any keyword of `fastconv.conv` but `out` and `overflow`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ConvError, ConvTypeError
+        As `fastconv.conv`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> p = fastconv.plan(np.ones((3, 3), np.float32), (64, 64), padding="same")
+    >>> p.algorithm, p.flops
+    ('direct', 73728)
+    >>> p(np.ones((64, 64), np.float32))[0, :3]
+    array([4., 6., 6.], dtype=float32)
+    """
+    unknown = options.keys() - conv.__kwdefaults__.keys() | options.keys() & {"out", "overflow"}
+    if unknown:
+        raise ConvTypeError(f"plan: got the keywords {sorted(unknown)}, allowed: those of fastconv.conv but out and overflow")
+    w = np.array(_problem.as_array(w, "w"))
+    shape = tuple(_problem.integer(size, "x_shape", 0) for size in x_shape)
+    return Plan(w, shape, w.dtype if x_dtype is None else np.dtype(x_dtype), options)

@@ -1,0 +1,323 @@
+# cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
+"""The direct algorithm: every dtype with a kernel, any number of channels, any rank.
+
+A work item is a band of output rows of one image for a few groups. Its columns are cut into chunks; a chunk whose
+whole window lies inside a plain array is read where it stands, any other is packed with its halo first.
+"""
+
+cimport numpy as cnp
+from cython.parallel cimport prange, threadid
+
+from fastconv.drivers.kernels cimport FC_FILL, fc_direct, fc_direct_tile, fc_plane, fc_row_map
+from fastconv.drivers.levels cimport scratch_give, scratch_take
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer
+
+cnp.import_array()
+
+cdef enum:
+    LINE = 64  # bytes; parts of the scratch memory begin on one of their own
+
+
+cdef inline ptrdiff_t lines(ptrdiff_t size) noexcept nogil:
+    return (size + LINE - 1) // LINE * LINE
+
+
+cdef struct Call:
+    Arrays arrays
+    bint x_plain       # input rows can be read where they stand
+    bint out_plain     # output rows can be written where they stand
+    bint w_plain       # so can the weights
+    char *scratch      # of all threads
+    const fc_plane *planes  # of x_plain, at the head of the scratch memory
+
+
+# One thread's part of the scratch memory.
+cdef struct Scratch:
+    char *packed
+    char *out
+    char *weights
+    ptrdiff_t *index
+    const char **rows
+    fc_row_map *maps
+    Outer outer
+    ptrdiff_t weights_key  # which weights are packed
+
+
+cdef class Driver(Geometry):
+    cdef fc_direct *kernel
+    cdef ptrdiff_t n_planes, n_row_blocks, n_chunks, group_block, out_block, thread_bytes, weights_bytes
+    cdef double work
+    cdef const fc_plane *planes
+    cdef const ptrdiff_t *columns
+    cdef const ptrdiff_t *plain_columns
+    cdef const ptrdiff_t *row_taps
+    cdef const ptrdiff_t *row_blocks
+    cdef const ptrdiff_t *chunks
+    cdef bint can_read_plain
+    cdef ptrdiff_t inside_y0, inside_y1, inside_x0, inside_x1
+    cdef object keep_direct
+
+    def __init__(self, problem, plan):
+        Geometry.__init__(self, problem, plan)
+        self.kernel = self.level.direct[self.compute]
+        self.keep_direct = (plan.planes, plan.columns, plan.plain_columns, plan.row_taps, plan.row_blocks, plan.chunks)
+        self.planes = <const fc_plane *>cnp.PyArray_DATA(plan.planes)
+        self.columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.columns)
+        self.plain_columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.plain_columns)
+        self.row_taps = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_taps)
+        self.row_blocks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_blocks)
+        self.chunks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.chunks)
+        self.n_planes, self.n_row_blocks, self.n_chunks = len(plan.planes), len(plan.row_blocks) - 1, len(plan.chunks) - 1
+        self.group_block, self.out_block = plan.group_block, plan.out_block
+        self.can_read_plain = plan.can_read_plain
+        self.inside_y0, self.inside_y1 = plan.inside_y
+        self.inside_x0, self.inside_x1 = plan.inside_x
+        self.work = problem.flops / 2.0
+        self.weights_bytes = self.out_block * self.channels * self.taps * self.computed_bytes
+        self.thread_bytes = (
+            lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
+            + lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
+            + lines(self.weights_bytes)
+            + lines(self.max_columns() * sizeof(ptrdiff_t))
+            + lines(max(self.max_rows(), self.y.k) * sizeof(char *))
+            + lines((self.n_column_segments + 1) * sizeof(fc_row_map))
+            + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
+
+    @property
+    def workspace_bytes(self):
+        """Scratch memory of one thread."""
+        return self.thread_bytes + lines(self.n_planes * sizeof(fc_plane))
+
+    @property
+    def level_name(self):
+        """The level whose kernels this driver calls."""
+        return self.level.name.decode()
+
+    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None):
+        """Write the convolution of x and w to out, which shares memory with neither."""
+        cdef Call call
+        cdef Region region
+        cdef ptrdiff_t items = self.batch * self.outer_outs * self.n_row_blocks * (
+            (self.groups + self.group_block - 1) // self.group_block)
+        if items == 0 or self.channels_out == 0 or self.x.out == 0:
+            return
+        self.bind_x(x, &call.arrays)
+        self.bind_out(out, &call.arrays)
+        self.bind_w(w, &call.arrays)
+        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
+        call.x_plain = self.can_read_plain and self.is_plain(x, call.arrays.x_x)
+        call.out_plain = self.stored_bytes == self.computed_bytes and self.is_plain(out, call.arrays.out_x)
+        call.w_plain = self.weights_plain(&call.arrays)
+        region = region_enter(threads, self.work, items)
+        try:
+            call.scratch = <char *>scratch_take(
+                lines(self.n_planes * sizeof(fc_plane)) + region.threads * self.thread_bytes)
+            if call.scratch == NULL:
+                raise MemoryError("fastconv: no memory for the tiles")
+            if call.x_plain:
+                self.make_plain_planes(&call)
+            with nogil:
+                self.loop(&call, &region, items)
+            scratch_give(call.scratch)
+        finally:
+            region_leave(&region)
+
+    cdef bint is_plain(self, cnp.ndarray array, ptrdiff_t x_stride):
+        """Whether rows are contiguous and every stride is a whole number of elements."""
+        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(array)
+        cdef int i
+        if self.stored_bytes != self.computed_bytes or x_stride != self.computed_bytes:
+            return False
+        if <size_t>cnp.PyArray_DATA(array) % <size_t>self.part_bytes:
+            return False
+        for i in range(cnp.PyArray_NDIM(array)):
+            if strides[i] % self.computed_bytes:
+                return False
+        return True
+
+    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
+        """Whether the weights stand as the kernel reads them: natural order, contiguous, not to be conjugated."""
+        cdef ptrdiff_t stride = self.computed_bytes
+        if self.stored_bytes != self.computed_bytes or self.conj or self.n_row_segments > 1 or self.n_outer:
+            return False
+        if self.y.dilation > 1 or <size_t>arrays.w % <size_t>self.part_bytes:
+            return False
+        if arrays.w_x != stride and self.x.k > 1 or arrays.w_y != stride * self.x.k and self.y.k > 1:
+            return False
+        stride *= self.x.k * self.y.k
+        if arrays.w_channel != stride and self.channels > 1:
+            return False
+        return arrays.w_out == stride * self.channels or self.groups * self.channels_out == 1
+
+    cdef ptrdiff_t dst_pitch(self) noexcept nogil:
+        return (self.tile_columns + 2 * self.lanes - 1) // self.lanes * self.lanes
+
+    cdef void make_plain_planes(self, Call *call) noexcept nogil:
+        """The planes of an input that is read where it stands; they begin at the tile's first row and column."""
+        cdef fc_plane *planes = <fc_plane *>call.scratch
+        cdef const Arrays *arrays = &call.arrays
+        cdef ptrdiff_t c, tap, s, rest, offset, p = 0
+        cdef int i
+        call.planes = planes
+        for c in range(self.channels):
+            for tap in range(self.outer_taps):
+                offset = c * arrays.x_channel
+                rest = tap
+                for i in range(self.n_outer - 1, -1, -1):
+                    offset += rest % self.outer[i].k * self.outer[i].dilation * arrays.x_outer[i]
+                    rest //= self.outer[i].k
+                for s in range(self.n_row_segments):
+                    planes[p].src = (offset + self.row_start[s] * arrays.x_y) // self.computed_bytes
+                    planes[p].weights = self.planes[p].weights
+                    planes[p].rows = self.planes[p].rows
+                    p += 1
+
+    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
+        cdef ptrdiff_t item
+        cdef int t
+        if region.threads == 1:
+            self.items(call, region, 0, 0, items)
+            return
+        for item in prange(items, num_threads=region.threads, schedule="dynamic", chunksize=1):
+            t = threadid()
+            self.items(call, region, t, item, item + 1)
+
+    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Scratch scratch
+        cdef ptrdiff_t item, rest, block, n, outer, rows
+        self.lay_out(call, thread, &scratch)
+        for item in range(start, stop):
+            if region.stopped:
+                return
+            # Neighbouring items share the weights of their groups.
+            rows = item % self.n_row_blocks
+            rest = item // self.n_row_blocks
+            outer = rest % self.outer_outs
+            rest //= self.outer_outs
+            n = rest % self.batch
+            block = rest // self.batch
+            self.outer_start(&call.arrays, outer, &scratch.outer)
+            self.band(call, &scratch, n, block * self.group_block, rows)
+            if thread == 0 and (stop > 1 or item > 0):
+                region_poll(region)
+
+    cdef void lay_out(self, Call *call, int thread, Scratch *scratch) noexcept nogil:
+        cdef char *at = call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes
+        scratch.packed = at
+        at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
+        scratch.out = at
+        at += lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
+        scratch.weights = at
+        at += lines(self.weights_bytes)
+        scratch.index = <ptrdiff_t *>at
+        at += lines(self.max_columns() * sizeof(ptrdiff_t))
+        scratch.rows = <const char **>at
+        at += lines(max(self.max_rows(), self.y.k) * sizeof(char *))
+        scratch.maps = <fc_row_map *>at
+        at += lines((self.n_column_segments + 1) * sizeof(fc_row_map))
+        scratch.outer.taps = <ptrdiff_t *>at
+        scratch.weights_key = -1
+
+    cdef void band(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t group, ptrdiff_t block) noexcept nogil:
+        """All columns of a band of rows, for a block of groups."""
+        cdef fc_direct_tile tile
+        cdef ptrdiff_t y0 = self.row_blocks[block], chunk, x0, g
+        cdef ptrdiff_t last = min(group + self.group_block, self.groups)
+        cdef bint rows_plain = (call.x_plain and scratch.outer.inside
+                                and y0 >= self.inside_y0 and self.row_blocks[block + 1] <= self.inside_y1)
+        tile.height = self.row_blocks[block + 1] - y0
+        tile.n_planes = self.n_planes
+        tile.n_columns = self.x.k
+        for chunk in range(self.n_chunks):
+            x0 = self.chunks[chunk]
+            tile.width = self.chunks[chunk + 1] - x0
+            if rows_plain and tile.width >= self.lanes and x0 >= self.inside_x0 and x0 + tile.width <= self.inside_x1:
+                tile.planes, tile.columns = call.planes, self.plain_columns
+                tile.src_pitch = self.y.stride * call.arrays.x_y // self.computed_bytes
+                for g in range(group, last):
+                    tile.src = self.plain_source(call, scratch, n, g, y0, x0)
+                    self.channels_of(call, scratch, &tile, n, g, y0, x0)
+            else:
+                tile.planes, tile.columns, tile.src_pitch = self.planes, self.columns, self.pitch
+                tile.src = scratch.packed
+                self.column_maps(x0, tile.width, scratch.maps, scratch.index)
+                for g in range(group, last):
+                    self.pack(&call.arrays, self.group_source(call, n, g), &scratch.outer, y0, tile.height,
+                              scratch.maps, scratch.packed, scratch.rows)
+                    self.channels_of(call, scratch, &tile, n, g, y0, x0)
+
+    cdef const char *group_source(self, const Call *call, ptrdiff_t n, ptrdiff_t g) noexcept nogil:
+        return call.arrays.x + n * call.arrays.x_batch + g * self.channels * call.arrays.x_channel
+
+    cdef const char *plain_source(self, const Call *call, const Scratch *scratch, ptrdiff_t n, ptrdiff_t g,
+                                  ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
+        # The first outer tap is the origin that the planes count from.
+        return (self.group_source(call, n, g) + scratch.outer.taps[1]
+                + (y0 * self.y.stride - self.y.lo) * call.arrays.x_y + (x0 - self.x.lo) * self.computed_bytes)
+
+    cdef void channels_of(self, Call *call, Scratch *scratch, fc_direct_tile *tile, ptrdiff_t n, ptrdiff_t g,
+                          ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
+        """Every output channel of a group on one tile."""
+        cdef const Arrays *arrays = &call.arrays
+        cdef ptrdiff_t channel, o, row_pitch = arrays.out_y // self.computed_bytes
+        cdef ptrdiff_t kernel_bytes = self.channels * self.taps * self.computed_bytes
+        cdef bint out_plain = call.out_plain and tile.width >= self.lanes
+        cdef char *dst
+        for o in range(self.channels_out):
+            channel = g * self.channels_out + o
+            if call.w_plain:
+                tile.weights = arrays.w + channel * kernel_bytes
+            else:
+                if o % self.out_block == 0 and scratch.weights_key != channel:
+                    self.pack_weights(call, scratch, channel, min(self.out_block, self.channels_out - o))
+                    scratch.weights_key = channel
+                tile.weights = scratch.weights + o % self.out_block * kernel_bytes
+            tile.bias = arrays.bias + channel * self.computed_bytes if arrays.bias != NULL else NULL
+            dst = (arrays.out + n * arrays.out_batch + channel * arrays.out_channel + scratch.outer.out_offset
+                   + y0 * arrays.out_y + x0 * arrays.out_x)
+            if out_plain:
+                tile.dst, tile.dst_pitch = dst, row_pitch
+                self.kernel(tile)
+            else:
+                tile.dst, tile.dst_pitch = scratch.out, self.dst_pitch()
+                self.kernel(tile)
+                self.store_rows(dst, arrays.out_y, arrays.out_x, scratch.out, tile.dst_pitch, tile.height, tile.width)
+
+    cdef void pack_weights(self, Call *call, Scratch *scratch, ptrdiff_t channel, ptrdiff_t n) noexcept nogil:
+        """The kernels of n output channels, rows in the order of the row segments."""
+        cdef const Arrays *arrays = &call.arrays
+        cdef fc_row_map *map = &scratch.maps[self.n_column_segments]
+        cdef ptrdiff_t o, c, tap, i, rest
+        cdef int axis
+        cdef const char *kernel
+        cdef char *dst = scratch.weights
+        map.n = map.run_stop = self.x.k
+        map.run_start = map.run_index = 0
+        map.run_step = 1
+        map.index = NULL
+        map.fill = self.fill
+        for o in range(channel, channel + n):
+            for c in range(self.channels):
+                for tap in range(self.outer_taps):
+                    kernel = arrays.w + o * arrays.w_out + c * arrays.w_channel
+                    rest = tap
+                    for axis in range(self.n_outer - 1, -1, -1):
+                        kernel += rest % self.outer[axis].k * arrays.w_outer[axis]
+                        rest //= self.outer[axis].k
+                    for i in range(self.y.k):
+                        scratch.rows[i] = kernel + self.row_taps[i] * arrays.w_y
+                    self.load_rows(dst, self.x.k, scratch.rows, self.y.k, arrays.w_x, map)
+                    dst += self.y.k * self.x.k * self.computed_bytes
+        if self.conj:
+            conjugate(scratch.weights, (dst - scratch.weights) // self.part_bytes, self.part_bytes)
+
+
+cdef void conjugate(char *values, ptrdiff_t n, ptrdiff_t part_bytes) noexcept nogil:
+    """Negate every second of n real parts."""
+    cdef ptrdiff_t i
+    for i in range(1, n, 2):
+        if part_bytes == 4:
+            (<float *>values)[i] = -(<float *>values)[i]
+        else:
+            (<double *>values)[i] = -(<double *>values)[i]

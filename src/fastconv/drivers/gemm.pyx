@@ -1,0 +1,280 @@
+# cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
+"""The implicit GEMM: many channels, float32 and float64.
+
+    weights (out x taps)  *  patches (taps x pixels)  ->  result (out x pixels)
+
+The patch matrix is never made: a packed tile holds each input sample of a tile once, with its halo, and the
+micro-kernel finds the patches in it through a table of taps. Weights are packed into panels, a block of output
+channels at a time, unless the plan holds them packed already.
+
+A work item is one block of output channels on one band of output rows.
+"""
+
+cimport numpy as cnp
+import numpy as np
+from cython.parallel cimport prange, threadid
+from libc.string cimport memcpy, memset
+
+from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel, fc_row_map
+from fastconv.drivers.levels cimport scratch_give, scratch_take
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer
+
+cnp.import_array()
+
+cdef enum:
+    LINE = 64  # bytes; parts of the scratch memory begin on one of their own
+
+
+cdef inline ptrdiff_t lines(ptrdiff_t size) noexcept nogil:
+    return (size + LINE - 1) // LINE * LINE
+
+
+cdef struct Call:
+    Arrays arrays
+    bint w_plain         # the weights of an output channel are contiguous, in natural order
+    const char *panels   # all weights, packed before, or NULL
+    char *scratch
+
+
+# One thread's part of the scratch memory.
+cdef struct Scratch:
+    char *packed
+    char *weights
+    char *bias
+    ptrdiff_t *index
+    const char **rows
+    fc_row_map *maps
+    Outer outer
+    ptrdiff_t weights_key  # the first output channel whose weights are packed
+
+
+cdef class Driver(Geometry):
+    cdef fc_gemm *kernel
+    cdef fc_pack_panel *pack_panel
+    cdef ptrdiff_t panel, out_block, n_row_blocks, n_out_blocks, thread_bytes, panel_bytes
+    cdef double work
+    cdef const ptrdiff_t *tap_offsets
+    cdef object keep_gemm
+
+    def __init__(self, problem, plan):
+        Geometry.__init__(self, problem, plan)
+        self.kernel = self.level.gemm[self.compute]
+        self.pack_panel = self.level.pack_panel[self.compute]
+        self.keep_gemm = plan.tap_offsets
+        self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
+        self.panel = self.level.gemm_vectors * self.lanes
+        self.panel_bytes = self.panel * self.channels * self.taps * self.computed_bytes
+        self.out_block = plan.out_block
+        self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
+        self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
+        self.work = problem.flops / 2.0
+        self.thread_bytes = (
+            lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
+            + lines(self.out_block // self.panel * self.panel_bytes)
+            + lines(self.out_block * self.computed_bytes)
+            + lines(self.max_columns() * sizeof(ptrdiff_t))
+            + lines(self.max_rows() * sizeof(char *))
+            + lines(self.n_column_segments * sizeof(fc_row_map))
+            + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
+
+    @property
+    def workspace_bytes(self):
+        """Scratch memory of one thread."""
+        return self.thread_bytes
+
+    @property
+    def level_name(self):
+        """The level whose kernels this driver calls."""
+        return self.level.name.decode()
+
+    def pack_all(self, cnp.ndarray w):
+        """Return all weights as panels, to be handed to `run` as often as they are used."""
+        cdef Call call
+        cdef ptrdiff_t panels = (self.channels_out + self.panel - 1) // self.panel, g, p
+        self.bind_w(w, &call.arrays)
+        call.w_plain = self.weights_plain(&call.arrays)
+        buffer = np.empty(self.groups * panels * self.panel_bytes + LINE, np.uint8)
+        start = -buffer.ctypes.data % LINE
+        cdef cnp.ndarray aligned = buffer[start : start + self.groups * panels * self.panel_bytes]
+        cdef char *dst = cnp.PyArray_BYTES(aligned)
+        for g in range(self.groups):
+            for p in range(panels):
+                self.pack_weights(&call, g * self.channels_out + p * self.panel,
+                                  min(self.panel, self.channels_out - p * self.panel), dst)
+                dst += self.panel_bytes
+        return aligned
+
+    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
+            cnp.ndarray panels=None):
+        """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
+        cdef Call call
+        cdef Region region
+        cdef ptrdiff_t items = self.groups * self.n_out_blocks * self.batch * self.outer_outs * self.n_row_blocks
+        if items == 0 or self.x.out == 0:
+            return
+        self.bind_x(x, &call.arrays)
+        self.bind_out(out, &call.arrays)
+        self.bind_w(w, &call.arrays)
+        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
+        call.w_plain = self.weights_plain(&call.arrays)
+        call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
+        region = region_enter(threads, self.work, items)
+        try:
+            call.scratch = <char *>scratch_take(region.threads * self.thread_bytes)
+            if call.scratch == NULL:
+                raise MemoryError("fastconv: no memory for the tiles")
+            with nogil:
+                self.loop(&call, &region, items)
+            scratch_give(call.scratch)
+        finally:
+            region_leave(&region)
+
+    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
+        cdef ptrdiff_t stride = self.computed_bytes
+        cdef int i
+        if <size_t>arrays.w % <size_t>self.part_bytes or arrays.w_out % stride:
+            return False
+        if arrays.w_x != stride and self.x.k > 1:
+            return False
+        stride *= self.x.k
+        if arrays.w_y != stride and self.y.k > 1:
+            return False
+        stride *= self.y.k
+        for i in range(self.n_outer - 1, -1, -1):
+            if arrays.w_outer[i] != stride and self.outer[i].k > 1:
+                return False
+            stride *= self.outer[i].k
+        return arrays.w_channel == stride or self.channels == 1
+
+    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
+        cdef ptrdiff_t share, start, stop, shares
+        cdef int t
+        if region.threads == 1:
+            self.items(call, region, 0, 0, items)
+            return
+        # Runs of items in a row share packed weights, so a thread takes some at a time; 8 shares each even out.
+        shares = min(items, 8 * <ptrdiff_t>region.threads)
+        for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
+            t = threadid()
+            start = share * items // shares
+            stop = (share + 1) * items // shares
+            self.items(call, region, t, start, stop)
+
+    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Scratch scratch
+        cdef ptrdiff_t item, rest, outer, rows, n, block
+        self.lay_out(call, thread, &scratch)
+        for item in range(start, stop):
+            if region.stopped:
+                return
+            rows = item % self.n_row_blocks
+            rest = item // self.n_row_blocks
+            outer = rest % self.outer_outs
+            rest //= self.outer_outs
+            n = rest % self.batch
+            rest //= self.batch
+            block = rest % self.n_out_blocks
+            self.outer_start(&call.arrays, outer, &scratch.outer)
+            self.band(call, &scratch, n, rest // self.n_out_blocks, block * self.out_block, rows * self.tile_rows)
+            if thread == 0:
+                region_poll(region)
+
+    cdef void lay_out(self, Call *call, int thread, Scratch *scratch) noexcept nogil:
+        cdef char *at = call.scratch + thread * self.thread_bytes
+        scratch.packed = at
+        at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
+        scratch.weights = at
+        at += lines(self.out_block // self.panel * self.panel_bytes)
+        scratch.bias = at
+        at += lines(self.out_block * self.computed_bytes)
+        scratch.index = <ptrdiff_t *>at
+        at += lines(self.max_columns() * sizeof(ptrdiff_t))
+        scratch.rows = <const char **>at
+        at += lines(self.max_rows() * sizeof(char *))
+        scratch.maps = <fc_row_map *>at
+        at += lines(self.n_column_segments * sizeof(fc_row_map))
+        scratch.outer.taps = <ptrdiff_t *>at
+        scratch.weights_key = -1
+
+    cdef const char *block_weights(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t first,
+                                   ptrdiff_t n) noexcept nogil:
+        """The panels and the bias of output channels first..first + n - 1 of a group, packed if they are not yet."""
+        cdef ptrdiff_t channel = g * self.channels_out + first, p
+        cdef ptrdiff_t panels = (self.channels_out + self.panel - 1) // self.panel
+        if scratch.weights_key != channel:
+            scratch.weights_key = channel
+            memset(scratch.bias, 0, self.out_block * self.computed_bytes)
+            if call.arrays.bias != NULL:
+                memcpy(scratch.bias, call.arrays.bias + channel * self.computed_bytes, n * self.computed_bytes)
+            if call.panels == NULL:
+                for p in range((n + self.panel - 1) // self.panel):
+                    self.pack_weights(call, channel + p * self.panel, min(self.panel, n - p * self.panel),
+                                      scratch.weights + p * self.panel_bytes)
+        if call.panels != NULL:
+            return call.panels + (g * panels + first // self.panel) * self.panel_bytes
+        return scratch.weights
+
+    cdef void pack_weights(self, Call *call, ptrdiff_t channel, ptrdiff_t n, char *panel) noexcept nogil:
+        """One panel: the weights of n output channels, side by side."""
+        cdef const Arrays *arrays = &call.arrays
+        cdef const char *w = arrays.w + channel * arrays.w_out
+        cdef const char *at
+        cdef ptrdiff_t c, tap, rest, y, x, j, k = 0
+        cdef int i
+        if call.w_plain:
+            self.pack_panel(panel, w, arrays.w_out // self.computed_bytes, n, self.channels * self.taps)
+            return
+        memset(panel, 0, self.panel_bytes)
+        for c in range(self.channels):
+            for tap in range(self.outer_taps):
+                at = w + c * arrays.w_channel
+                rest = tap
+                for i in range(self.n_outer - 1, -1, -1):
+                    at += rest % self.outer[i].k * arrays.w_outer[i]
+                    rest //= self.outer[i].k
+                for y in range(self.y.k):
+                    for x in range(self.x.k):
+                        for j in range(n):
+                            memcpy(panel + (k * self.panel + j) * self.computed_bytes,
+                                   at + y * arrays.w_y + x * arrays.w_x + j * arrays.w_out, self.computed_bytes)
+                        k += 1
+
+    cdef void band(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first,
+                   ptrdiff_t y0) noexcept nogil:
+        """A block of output channels on a band of output rows."""
+        cdef const Arrays *arrays = &call.arrays
+        cdef ptrdiff_t rows = min(self.tile_rows, self.y.out - y0), x0 = 0, width
+        cdef ptrdiff_t channels_out = min(self.out_block, self.channels_out - first)
+        cdef const char *weights = self.block_weights(call, scratch, g, first, channels_out)
+        cdef const char *x = arrays.x + n * arrays.x_batch + g * self.channels * arrays.x_channel
+        cdef char *out = (arrays.out + n * arrays.out_batch + (g * self.channels_out + first) * arrays.out_channel
+                          + scratch.outer.out_offset + y0 * arrays.out_y)
+        while x0 < self.x.out:
+            width = min(self.tile_columns, self.x.out - x0)
+            self.column_maps(x0, width, scratch.maps, scratch.index)
+            self.pack(arrays, x, &scratch.outer, y0, rows, scratch.maps, scratch.packed, scratch.rows)
+            self.tile(arrays, scratch, weights, channels_out, out + x0 * arrays.out_x, rows, width)
+            x0 += width
+
+    cdef void tile(self, const Arrays *arrays, const Scratch *scratch, const char *weights, ptrdiff_t channels_out,
+                   char *out, ptrdiff_t rows, ptrdiff_t width) noexcept nogil:
+        """Every register tile of a packed tile."""
+        cdef fc_gemm_tile tile
+        cdef ptrdiff_t p, r, i, start, stop, n = (width + self.level.gemm_pixels - 1) // self.level.gemm_pixels
+        tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
+        tile.taps, tile.n_taps = self.tap_offsets, self.taps
+        tile.pixel_pitch = arrays.out_x // self.computed_bytes
+        tile.channel_out_pitch = arrays.out_channel // self.computed_bytes
+        for p in range((channels_out + self.panel - 1) // self.panel):
+            tile.weights = weights + p * self.panel_bytes
+            tile.bias = scratch.bias + p * self.panel * self.computed_bytes
+            tile.channels_out = min(self.panel, channels_out - p * self.panel)
+            for r in range(rows):
+                for i in range(n):
+                    # Equal shares: 27 pixels are 14 + 13, which keeps the accumulators busy.
+                    start, stop = i * width // n, (i + 1) * width // n
+                    tile.src = scratch.packed + (r * self.pitch + start) * self.computed_bytes
+                    tile.pixels = stop - start
+                    tile.dst = (out + p * self.panel * arrays.out_channel + r * arrays.out_y + start * arrays.out_x)
+                    self.kernel(&tile)

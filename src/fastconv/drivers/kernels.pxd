@@ -1,0 +1,76 @@
+# The C contract of the kernels, as Cython reads it. What each member means is said in kernels/fastconv.h.
+
+cdef extern from "fastconv.h" nogil:
+    ctypedef struct fc_row_map:
+        ptrdiff_t n
+        ptrdiff_t run_start
+        ptrdiff_t run_stop
+        ptrdiff_t run_index
+        ptrdiff_t run_step
+        const ptrdiff_t *index
+        const void *fill
+
+    enum:
+        FC_FILL
+        FC_ZERO
+
+    ctypedef void fc_load_rows(void *dst, ptrdiff_t dst_pitch, const char *const *rows, ptrdiff_t n_rows,
+                               ptrdiff_t stride_bytes, const fc_row_map *map) noexcept nogil
+    ctypedef void fc_store_rows(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride_bytes, const void *src,
+                                ptrdiff_t src_pitch, ptrdiff_t n_rows, ptrdiff_t n) noexcept nogil
+
+    ctypedef struct fc_plane:
+        ptrdiff_t src
+        ptrdiff_t weights
+        ptrdiff_t rows
+
+    ctypedef struct fc_direct_tile:
+        const void *src
+        ptrdiff_t src_pitch
+        const fc_plane *planes
+        ptrdiff_t n_planes
+        const ptrdiff_t *columns
+        ptrdiff_t n_columns
+        const void *weights
+        const void *bias
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t height
+        ptrdiff_t width
+
+    ctypedef void fc_direct(const fc_direct_tile *tile) noexcept nogil
+
+    ctypedef struct fc_gemm_tile:
+        const void *src
+        ptrdiff_t channels
+        ptrdiff_t channel_pitch
+        const ptrdiff_t *taps
+        ptrdiff_t n_taps
+        const void *weights
+        const void *bias
+        void *dst
+        ptrdiff_t pixel_pitch
+        ptrdiff_t channel_out_pitch
+        ptrdiff_t pixels
+        ptrdiff_t channels_out
+
+    ctypedef void fc_gemm(const fc_gemm_tile *tile) noexcept nogil
+    ctypedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows,
+                                ptrdiff_t k_size) noexcept nogil
+    ctypedef double fc_fma_chain(ptrdiff_t rounds) noexcept nogil
+    ctypedef int fc_supported() noexcept nogil
+
+    ctypedef struct fc_level:
+        const char *name
+        fc_supported *supported
+        ptrdiff_t vector_bytes
+        ptrdiff_t direct_rows
+        ptrdiff_t direct_vectors
+        ptrdiff_t gemm_pixels
+        ptrdiff_t gemm_vectors
+        fc_load_rows *load_rows[7]
+        fc_store_rows *store_rows[7]
+        fc_direct *direct[7]
+        fc_gemm *gemm[2]
+        fc_pack_panel *pack_panel[2]
+        fc_fma_chain *fma_chain[2]

@@ -1,0 +1,122 @@
+# cython: language_level=3, freethreading_compatible=True
+"""CPU levels: which are compiled in, which run here, and which one is used."""
+
+import os
+import time
+
+from fastconv._errors import ConvError
+from fastconv.drivers.kernels cimport fc_level
+
+cdef extern from "fastconv.h" nogil:
+    const fc_level *const fc_levels[]
+    const char fc_zero_row[1]
+    void *fc_scratch_take(size_t size)
+    void fc_scratch_give(void *block)
+    const char *FC_COMPILER
+
+
+cdef const char *zero_row() noexcept nogil:
+    return fc_zero_row
+
+
+cdef void *scratch_take(size_t size) noexcept nogil:
+    return fc_scratch_take(size)
+
+
+cdef void scratch_give(void *block) noexcept nogil:
+    fc_scratch_give(block)
+
+
+cdef const fc_level *level_named(str name) except NULL:
+    cdef int i = 0
+    while fc_levels[i] != NULL:
+        if fc_levels[i].name.decode() == name and fc_levels[i].supported():
+            return fc_levels[i]
+        i += 1
+    raise ConvError(f"level: got {name!r}, allowed: {', '.join(available())}")
+
+
+def compiled():
+    """Return the names of all levels in this build, the best first."""
+    cdef int i = 0
+    names = []
+    while fc_levels[i] != NULL:
+        names.append(fc_levels[i].name.decode())
+        i += 1
+    return tuple(names)
+
+
+def available():
+    """Return the names of the levels that this CPU and operating system run, the best first."""
+    cdef int i = 0
+    names = []
+    while fc_levels[i] != NULL:
+        if fc_levels[i].supported():
+            names.append(fc_levels[i].name.decode())
+        i += 1
+    return tuple(names)
+
+
+def default():
+    """Return the level to use: the one that FASTCONV_LEVEL names, or the best available.
+
+    Raises
+    ------
+    ConvError
+        If FASTCONV_LEVEL names a level that this build does not have or this CPU does not run.
+    """
+    forced = os.environ.get("FASTCONV_LEVEL", "")
+    choices = available()
+    if not forced:
+        return choices[0]
+    if forced not in compiled():
+        raise ConvError(f"FASTCONV_LEVEL: got {forced!r}, an unknown level, allowed: {', '.join(choices)}")
+    if forced not in choices:
+        raise ConvError(f"FASTCONV_LEVEL: got {forced!r}, which this CPU does not run, allowed: {', '.join(choices)}")
+    return forced
+
+
+def describe(str name):
+    """Return the sizes of a level that plans are made with: vector bytes and register tiles."""
+    cdef const fc_level *level = level_named(name)
+    return {
+        "vector_bytes": level.vector_bytes,
+        "direct_rows": level.direct_rows,
+        "direct_vectors": level.direct_vectors,
+        "gemm_pixels": level.gemm_pixels,
+        "gemm_vectors": level.gemm_vectors,
+    }
+
+
+def compiler():
+    """Return the compiler that built the kernels, and its version."""
+    return FC_COMPILER.decode()
+
+
+def fma_rate(str dtype, double seconds=0.1, str level=None):
+    """Measure the multiply-add peak of one thread.
+
+    Parameters
+    ----------
+    dtype : {'f', 'd'}
+        float32 or float64.
+    seconds : float
+        How long to measure; the best of many short runs counts.
+    level : str, optional
+        A level's name; the default is the one in use.
+
+    Returns
+    -------
+    float
+        Floating point operations a second, a multiply-add counting two.
+    """
+    cdef const fc_level *which = level_named(level if level is not None else default())
+    cdef int index = "fd".index(dtype)
+    cdef double best = 0, work
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        with nogil:
+            work = which.fma_chain[index](100000)
+        best = max(best, work / (time.perf_counter() - start))
+    return best

@@ -1,0 +1,70 @@
+cimport numpy as cnp
+
+from fastconv.drivers.kernels cimport fc_level, fc_load_rows, fc_row_map, fc_store_rows
+
+cdef enum:
+    MAX_OUTER = 64  # numpy's limit on axes
+
+cdef struct AxisSpec:
+    ptrdiff_t n, k, stride, dilation, input_dilation, lo, extent, out
+    int boundary
+
+# The strides and first elements of the arrays of one call, in bytes. The sign of the kernel's strides holds the flip.
+cdef struct Arrays:
+    char *x
+    ptrdiff_t x_batch, x_channel, x_y, x_x
+    ptrdiff_t x_outer[MAX_OUTER]
+    char *out
+    ptrdiff_t out_batch, out_channel, out_y, out_x
+    ptrdiff_t out_outer[MAX_OUTER]
+    char *w
+    ptrdiff_t w_out, w_channel, w_y, w_x
+    ptrdiff_t w_outer[MAX_OUTER]
+    char *bias
+
+# An outer output position: where it is written, and for each outer tap two numbers, 0 or FC_FILL or FC_ZERO, and the
+# offset of its source in bytes.
+cdef struct Outer:
+    ptrdiff_t out_offset
+    ptrdiff_t *taps
+    bint inside  # every tap reads a sample where it stands, no boundary and no dilation zeros
+
+
+cdef class Geometry:
+    cdef const fc_level *level
+    cdef fc_load_rows *load_rows
+    cdef fc_store_rows *store_rows
+    cdef int compute
+    cdef ptrdiff_t stored_bytes, computed_bytes, part_bytes, lanes
+    cdef ptrdiff_t batch, groups, channels, channels_out
+    cdef int n_outer
+    cdef AxisSpec outer[MAX_OUTER]
+    cdef AxisSpec y
+    cdef AxisSpec x
+    cdef ptrdiff_t outer_taps, outer_outs, taps
+    cdef int batch_axis, channel_axis
+    cdef list spatial_axes
+    cdef bint flip, conj
+    cdef char fill[16]
+
+    # The packed tile, see the drawing in tile.pyx.
+    cdef ptrdiff_t tile_rows, tile_columns, pitch, outer_pitch, channel_pitch
+    cdef ptrdiff_t n_row_segments
+    cdef const ptrdiff_t *row_start
+    cdef const ptrdiff_t *row_count
+    cdef const ptrdiff_t *row_base
+    cdef ptrdiff_t n_column_segments
+    cdef const ptrdiff_t *column_start
+    cdef const ptrdiff_t *column_span
+    cdef const ptrdiff_t *column_base
+    cdef object keep  # the arrays behind the pointers
+
+    cdef void bind_x(self, cnp.ndarray x, Arrays *arrays)
+    cdef void bind_out(self, cnp.ndarray out, Arrays *arrays)
+    cdef void bind_w(self, cnp.ndarray w, Arrays *arrays)
+    cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil
+    cdef void column_maps(self, ptrdiff_t x0, ptrdiff_t width, fc_row_map *maps, ptrdiff_t *index) noexcept nogil
+    cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, ptrdiff_t y0, ptrdiff_t rows,
+                   const fc_row_map *maps, void *packed, const char **row_pointers) noexcept nogil
+    cdef ptrdiff_t max_rows(self) noexcept nogil
+    cdef ptrdiff_t max_columns(self) noexcept nogil

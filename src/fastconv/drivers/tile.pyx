@@ -1,0 +1,265 @@
+# cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
+"""The pack stage: a tile of input and its halo, gathered into aligned scratch.
+
+Whatever differs from user to user (strides, stored dtype, boundary, padding, stride, dilations) ends here; the
+kernels see rows of neighbours at unit stride. Taps that read the same residue of an axis modulo the stride share a
+segment, in which output p and tap i read sample p + i::
+
+    packed tile    [channel][outer tap][row segment][row][column segment | column segment ...]
+
+    row segment    tile_rows + count - 1 rows        row r of kernel row i of the segment:  r + i
+    column segment tile_columns + span samples       column c of kernel column j:           c + offset(j)
+
+The spatial axes are called outer..., y, x; a one-dimensional problem has a y axis of one sample.
+"""
+
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+
+from fastconv.drivers.kernels cimport FC_FILL, FC_ZERO, fc_row_map
+from fastconv.drivers.levels cimport level_named, zero_row
+
+cnp.import_array()
+
+cdef enum:
+    CONSTANT, EDGE, SYMMETRIC, REFLECT, WRAP
+
+_BOUNDARY = {"constant": CONSTANT, "edge": EDGE, "symmetric": SYMMETRIC, "reflect": REFLECT, "wrap": WRAP}
+
+
+cdef inline ptrdiff_t modulo(ptrdiff_t a, ptrdiff_t n) noexcept nogil:
+    cdef ptrdiff_t rest = a % n
+    return rest + n if rest < 0 else rest
+
+
+cdef ptrdiff_t source_index(const AxisSpec *axis, ptrdiff_t position) noexcept nogil:
+    """The sample of the input at a position of the dilated axis (which may lie outside), or FC_FILL or FC_ZERO."""
+    cdef ptrdiff_t n = axis.extent
+    if position < 0 or position >= n:
+        if axis.boundary == CONSTANT:
+            return FC_FILL
+        elif axis.boundary == EDGE:
+            position = 0 if position < 0 else n - 1
+        elif axis.boundary == WRAP:
+            position = modulo(position, n)
+        elif axis.boundary == SYMMETRIC:
+            position = modulo(position, 2 * n)
+            if position >= n:
+                position = 2 * n - 1 - position
+        elif n == 1:
+            position = 0
+        else:
+            position = modulo(position, 2 * n - 2)
+            if position >= n:
+                position = 2 * n - 2 - position
+    if axis.input_dilation == 1:
+        return position
+    if position % axis.input_dilation:
+        return FC_ZERO
+    return position // axis.input_dilation
+
+
+cdef AxisSpec axis_spec(object axis):
+    cdef AxisSpec spec
+    spec.n = axis.n
+    spec.k = axis.k
+    spec.stride = axis.stride
+    spec.dilation = axis.dilation
+    spec.input_dilation = axis.input_dilation
+    spec.lo = axis.lo
+    spec.extent = axis.extent
+    spec.out = axis.out
+    spec.boundary = _BOUNDARY[axis.boundary]
+    return spec
+
+
+cdef const ptrdiff_t *pointer(cnp.ndarray array):
+    return <const ptrdiff_t *>cnp.PyArray_DATA(array)
+
+
+cdef class Geometry:
+    """The sizes of a plan in C, and the gathering of its tiles.
+
+    Parameters
+    ----------
+    problem : ConvProblem
+    plan : TilePlan
+        Level, storage and tile sizes, and the segments of rows and columns as intp arrays.
+    """
+
+    def __init__(self, problem, plan):
+        cdef bytes fill = plan.fill
+        self.level = level_named(plan.level)
+        self.compute = plan.compute
+        self.load_rows = self.level.load_rows[<int>plan.storage]
+        self.store_rows = self.level.store_rows[<int>plan.storage]
+        self.stored_bytes = problem.dtype.itemsize
+        self.computed_bytes = plan.computed_bytes
+        self.part_bytes = plan.part_bytes
+        self.lanes = self.level.vector_bytes // self.computed_bytes
+        self.batch, self.groups = problem.batch, problem.groups
+        self.channels, self.channels_out = problem.channels, problem.channels_out
+        self.batch_axis, self.channel_axis = problem.batch_axis, problem.channel_axis
+        self.spatial_axes = list(problem.spatial_axes)
+        self.flip, self.conj = problem.flip, problem.conj
+        memcpy(self.fill, <const char *>fill, len(fill))
+
+        self.n_outer = <int>len(plan.axes) - 2
+        self.outer_taps = self.outer_outs = 1
+        for i in range(self.n_outer):
+            self.outer[i] = axis_spec(plan.axes[i])
+            self.outer_taps *= self.outer[i].k
+            self.outer_outs *= self.outer[i].out
+        self.y = axis_spec(plan.axes[self.n_outer])
+        self.x = axis_spec(plan.axes[self.n_outer + 1])
+        self.taps = self.outer_taps * self.y.k * self.x.k
+
+        self.tile_rows, self.tile_columns = plan.tile_rows, plan.tile_columns
+        self.pitch, self.outer_pitch, self.channel_pitch = plan.pitch, plan.outer_pitch, plan.channel_pitch
+        self.keep = (plan.row_start, plan.row_count, plan.row_base,
+                     plan.column_start, plan.column_span, plan.column_base)
+        self.n_row_segments, self.n_column_segments = len(plan.row_start), len(plan.column_start)
+        self.row_start, self.row_count, self.row_base = (
+            pointer(plan.row_start), pointer(plan.row_count), pointer(plan.row_base))
+        self.column_start, self.column_span, self.column_base = (
+            pointer(plan.column_start), pointer(plan.column_span), pointer(plan.column_base))
+
+    cdef void bind_x(self, cnp.ndarray x, Arrays *arrays):
+        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
+        cdef int rank = <int>len(self.spatial_axes), i
+        arrays.x = cnp.PyArray_BYTES(x)
+        arrays.x_batch = strides[self.batch_axis] if self.batch_axis >= 0 else 0
+        arrays.x_channel = strides[self.channel_axis] if self.channel_axis >= 0 else 0
+        arrays.x_x = strides[<int>self.spatial_axes[rank - 1]]
+        arrays.x_y = strides[<int>self.spatial_axes[rank - 2]] if rank > 1 else 0
+        for i in range(self.n_outer):
+            arrays.x_outer[i] = strides[<int>self.spatial_axes[i]]
+
+    cdef void bind_out(self, cnp.ndarray out, Arrays *arrays):
+        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(out)
+        cdef int rank = <int>len(self.spatial_axes), i
+        arrays.out = cnp.PyArray_BYTES(out)
+        arrays.out_batch = strides[self.batch_axis] if self.batch_axis >= 0 else 0
+        arrays.out_channel = strides[self.channel_axis] if self.channel_axis >= 0 else 0
+        arrays.out_x = strides[<int>self.spatial_axes[rank - 1]]
+        arrays.out_y = strides[<int>self.spatial_axes[rank - 2]] if rank > 1 else 0
+        for i in range(self.n_outer):
+            arrays.out_outer[i] = strides[<int>self.spatial_axes[i]]
+
+    cdef void bind_w(self, cnp.ndarray w, Arrays *arrays):
+        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(w)
+        cdef const cnp.npy_intp *shape = cnp.PyArray_DIMS(w)
+        cdef int ndim = cnp.PyArray_NDIM(w), rank = <int>len(self.spatial_axes), i
+        cdef ptrdiff_t stride
+        arrays.w = cnp.PyArray_BYTES(w)
+        arrays.w_out = strides[0] if ndim > rank else 0
+        arrays.w_channel = strides[1] if ndim > rank else 0
+        arrays.w_y = 0
+        for i in range(rank):
+            stride = strides[ndim - rank + i]
+            if self.flip:
+                arrays.w += (shape[ndim - rank + i] - 1) * stride
+                stride = -stride
+            if i == rank - 1:
+                arrays.w_x = stride
+            elif i == rank - 2:
+                arrays.w_y = stride
+            else:
+                arrays.w_outer[i] = stride
+
+    cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil:
+        """Find where the outer output position number `index` reads and writes."""
+        cdef ptrdiff_t position[MAX_OUTER]
+        cdef ptrdiff_t tap, rest, at, offset, flag, first
+        cdef int i
+        rest = index
+        outer.out_offset = 0
+        outer.inside = True
+        for i in range(self.n_outer - 1, -1, -1):
+            position[i] = rest % self.outer[i].out
+            rest //= self.outer[i].out
+            outer.out_offset += position[i] * arrays.out_outer[i]
+            first = position[i] * self.outer[i].stride - self.outer[i].lo
+            if (self.outer[i].input_dilation > 1 or first < 0
+                    or first + (self.outer[i].k - 1) * self.outer[i].dilation >= self.outer[i].extent):
+                outer.inside = False
+        for tap in range(self.outer_taps):
+            rest = tap
+            offset = flag = 0
+            for i in range(self.n_outer - 1, -1, -1):
+                at = source_index(&self.outer[i], position[i] * self.outer[i].stride - self.outer[i].lo
+                                  + rest % self.outer[i].k * self.outer[i].dilation)
+                rest //= self.outer[i].k
+                if at < 0:
+                    # Outside wins over a zero between samples: padding surrounds the dilated input.
+                    flag = at if flag != FC_FILL else FC_FILL
+                else:
+                    offset += at * arrays.x_outer[i]
+            outer.taps[2 * tap] = flag
+            outer.taps[2 * tap + 1] = offset
+
+    cdef void column_maps(self, ptrdiff_t x0, ptrdiff_t width, fc_row_map *maps, ptrdiff_t *index) noexcept nogil:
+        """Say where the packed columns of outputs x0..x0 + width - 1 come from, one map a column segment."""
+        cdef const AxisSpec *axis = &self.x
+        cdef ptrdiff_t s, i, first, start, stop
+        for s in range(self.n_column_segments):
+            maps[s].n = width + self.column_span[s]
+            maps[s].fill = self.fill
+            maps[s].index = index
+            first = x0 * axis.stride - axis.lo + self.column_start[s]
+            start = stop = 0
+            if axis.input_dilation == 1:
+                start = min((-first + axis.stride - 1) // axis.stride if first < 0 else 0, maps[s].n)
+                stop = axis.extent - first
+                stop = min((stop + axis.stride - 1) // axis.stride if stop > 0 else 0, maps[s].n)
+                stop = max(stop, start)
+            maps[s].run_start, maps[s].run_stop = start, stop
+            maps[s].run_index, maps[s].run_step = first + start * axis.stride, axis.stride
+            if start == stop:
+                maps[s].run_index = 0
+            for i in range(start):
+                index[i] = source_index(axis, first + i * axis.stride)
+            for i in range(stop, maps[s].n):
+                index[i] = source_index(axis, first + i * axis.stride)
+            index += maps[s].n
+
+    cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, ptrdiff_t y0, ptrdiff_t rows,
+                   const fc_row_map *maps, void *packed, const char **row_pointers) noexcept nogil:
+        """Gather all channels of a group, from its first element x on, for output rows y0..y0 + rows - 1."""
+        cdef ptrdiff_t c, tap, s, i, n, first, at
+        cdef const char *plane
+        cdef char *dst
+        for s in range(self.n_row_segments):
+            n = rows + self.row_count[s] - 1
+            first = y0 * self.y.stride - self.y.lo + self.row_start[s]
+            for c in range(self.channels):
+                for tap in range(self.outer_taps):
+                    plane = x + c * arrays.x_channel + outer.taps[2 * tap + 1]
+                    for i in range(n):
+                        at = source_index(&self.y, first + i * self.y.stride)
+                        if outer.taps[2 * tap] == FC_FILL or at == FC_FILL:
+                            row_pointers[i] = NULL
+                        elif outer.taps[2 * tap] == FC_ZERO or at == FC_ZERO:
+                            row_pointers[i] = zero_row()
+                        else:
+                            row_pointers[i] = plane + at * arrays.x_y
+                    dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
+                                            + self.row_base[s]) * self.computed_bytes
+                    for at in range(self.n_column_segments):
+                        self.load_rows(dst + self.column_base[at] * self.computed_bytes, self.pitch, row_pointers, n,
+                                       arrays.x_x, &maps[at])
+
+    cdef ptrdiff_t max_rows(self) noexcept nogil:
+        """Rows of the longest row segment of a tile."""
+        cdef ptrdiff_t s, longest = 0
+        for s in range(self.n_row_segments):
+            longest = max(longest, self.tile_rows + self.row_count[s] - 1)
+        return longest
+
+    cdef ptrdiff_t max_columns(self) noexcept nogil:
+        """Columns of all column segments of a tile together."""
+        cdef ptrdiff_t s, total = 0
+        for s in range(self.n_column_segments):
+            total += self.tile_columns + self.column_span[s]
+        return total

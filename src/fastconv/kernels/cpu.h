@@ -1,0 +1,11 @@
+/* What the CPU can do and the operating system has switched on. */
+#ifndef FASTCONV_CPU_H
+#define FASTCONV_CPU_H
+
+#if defined(__x86_64__)
+int fc_cpu_has_x86_v2(void);
+int fc_cpu_has_x86_v3(void);
+int fc_cpu_has_x86_v4(void);
+#endif
+
+#endif

@@ -1,0 +1,140 @@
+/* The contract between the drivers and the kernels.
+ *
+ * A kernel is a pure function on memory that its caller owns: no Python, no threads, no allocation, no errors.
+ * All pitches and offsets are in elements of the compute type unless the name ends in _bytes; a complex element
+ * counts as one.
+ */
+#ifndef FASTCONV_H
+#define FASTCONV_H
+
+#include <stddef.h>
+
+#if defined(__clang__)
+#define FC_COMPILER "clang " __clang_version__
+#else
+#define FC_COMPILER "gcc " __VERSION__
+#endif
+
+/* What the arithmetic is done in. Signed integers share the unsigned kernels: two's complement sums and products are
+ * the same bits modulo 2^n. Eight-bit integers are computed in 16 bits (x86 has no 8-bit multiply) and cut on store. */
+typedef enum { FC_F32, FC_F64, FC_C64, FC_C128, FC_U16, FC_U32, FC_U64, FC_COMPUTE_TYPES } fc_compute;
+
+/* How an array element becomes a compute element while a tile is packed, and back while it is stored. */
+typedef enum {
+    FC_COPY2,    /* the same bits, 2 bytes */
+    FC_COPY4,    /* the same bits, 4 bytes */
+    FC_COPY8,    /* the same bits, 8 bytes */
+    FC_COPY16,   /* the same bits, 16 bytes */
+    FC_U8_U16,   /* 8-bit integer in a 16-bit lane */
+    FC_BOOL_F32, /* 0 or 1 in a float lane: a sum of products is not 0 exactly where the OR of ANDs is true */
+    FC_F16_F32,  /* IEEE half in a float lane, stored rounding half to even */
+    FC_STORAGE_KINDS
+} fc_storage;
+
+/* Where each of n packed elements of a row comes from. The run is read straight through; the elements before and
+ * after it (halo outside the array, or every element when the input is dilated) are looked up. */
+typedef struct {
+    ptrdiff_t n;
+    ptrdiff_t run_start, run_stop;  /* packed positions of the run */
+    ptrdiff_t run_index, run_step;  /* source index of its first element, and the distance to the next */
+    const ptrdiff_t *index;         /* n source indices, or FC_FILL, FC_ZERO; only read outside the run */
+    const void *fill;               /* one element of the compute type */
+} fc_row_map;
+
+enum { FC_FILL = -1, FC_ZERO = -2 };
+
+/* n_rows rows of a tile. Element i of source row r is at rows[r] + i * stride_bytes, at any alignment; rows[r] may be
+ * NULL, a row of fill, or fc_zero_row, a row of zeros with fill where the map says so. */
+typedef void fc_load_rows(void *dst, ptrdiff_t dst_pitch, const char *const *rows, ptrdiff_t n_rows,
+                          ptrdiff_t stride_bytes, const fc_row_map *map);
+extern const char fc_zero_row[1];
+
+/* n_rows rows of n elements each, from a tile into an array of any strides. */
+typedef void fc_store_rows(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride_bytes, const void *src,
+                           ptrdiff_t src_pitch, ptrdiff_t n_rows, ptrdiff_t n);
+
+/* A run of kernel rows over one plane of the input: output row r and kernel row i read input row r + i of the plane.
+ *
+ *     plane (row_pitch apart)        weights
+ *     r = 0  r = 1
+ *       |                            [row 0: n_columns]
+ *       |      |                     [row 1: n_columns]
+ *              |
+ */
+typedef struct {
+    ptrdiff_t src;      /* from the tile's origin to the plane's first row */
+    ptrdiff_t weights;  /* from the first weight to the plane's first weight */
+    ptrdiff_t rows;     /* kernel rows, >= 1 */
+} fc_plane;
+
+/* dst[r][x] = bias + sum over planes p, rows i, columns j of src[p.src + (r + i) * src_pitch + x + columns[j]] * w,
+ * always in that order. dst overlaps nothing else. A row of src and of dst may be touched up to
+ * round_up(width, lanes) elements: a caller that has no such slack keeps width >= lanes, and the last vector of a
+ * row is then computed a second time, overlapping the one before. */
+typedef struct {
+    const void *src;
+    ptrdiff_t src_pitch;
+    const fc_plane *planes;
+    ptrdiff_t n_planes;
+    const ptrdiff_t *columns;
+    ptrdiff_t n_columns;
+    const void *weights;
+    const void *bias;  /* one element, or NULL for zero */
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t height, width;  /* >= 1 */
+} fc_direct_tile;
+
+typedef void fc_direct(const fc_direct_tile *tile);
+
+/* One register tile of the implicit GEMM: `pixels` neighbours along a packed row against one panel of weights.
+ *
+ *     weights panel: [channel][tap][gemm_columns], output channels side by side, zeros behind the last
+ *     pixel r of channel c under tap t: src[c * channel_pitch + taps[t] + r]
+ *
+ * Writes dst[r * pixel_pitch + o * channel_out_pitch] for r < pixels <= gemm_pixels, o < channels_out <= gemm_columns.
+ */
+typedef struct {
+    const void *src;
+    ptrdiff_t channels, channel_pitch;
+    const ptrdiff_t *taps;
+    ptrdiff_t n_taps;
+    const void *weights;  /* aligned to the vector */
+    const void *bias;     /* gemm_columns elements, aligned to the vector */
+    void *dst;
+    ptrdiff_t pixel_pitch, channel_out_pitch;
+    ptrdiff_t pixels, channels_out;
+} fc_gemm_tile;
+
+typedef void fc_gemm(const fc_gemm_tile *tile);
+
+/* panel[k][j] = weights[j * row_pitch + k] for j < rows, and 0 for rows <= j < gemm_columns. */
+typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows, ptrdiff_t k_size);
+
+/* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
+typedef double fc_fma_chain(ptrdiff_t rounds);
+
+typedef struct {
+    const char *name;
+    int (*supported)(void);
+    ptrdiff_t vector_bytes;
+    ptrdiff_t direct_rows;     /* register tile of the direct kernels */
+    ptrdiff_t direct_vectors;  /* for real types; half as many for complex ones */
+    ptrdiff_t gemm_pixels;     /* register tile of the GEMM kernels */
+    ptrdiff_t gemm_vectors;
+    fc_load_rows *load_rows[FC_STORAGE_KINDS];
+    fc_store_rows *store_rows[FC_STORAGE_KINDS];
+    fc_direct *direct[FC_COMPUTE_TYPES];
+    fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
+    fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
+    fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
+} fc_level;
+
+/* Every level this library was compiled with, the best first, NULL behind the last. */
+extern const fc_level *const fc_levels[];
+
+/* A pool of aligned scratch blocks, kept between calls: a fresh block costs a page fault every 4 KiB. */
+void *fc_scratch_take(size_t bytes); /* NULL when memory fails */
+void fc_scratch_give(void *block);
+
+#endif

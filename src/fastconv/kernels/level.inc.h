@@ -1,0 +1,94 @@
+/* Every kernel of one CPU level. A wrapper defines, before it includes this file inside its target pragma:
+ *
+ *     FC_LEVEL            the level's name
+ *     FC_VECTOR_BYTES     bytes of one register
+ *     FC_DIRECT_ROWS      register tile of the direct kernels
+ *     FC_DIRECT_VECTORS
+ *     FC_GEMM_PIXELS      register tile of the GEMM kernels
+ *     FC_GEMM_VECTORS
+ *
+ * No system header may be included from here on: its inline functions would be compiled for the level too.
+ */
+#include "simd.inc.h"
+
+#define FC_NAME f32
+#define FC_T float
+#define FC_LANES (FC_VECTOR_BYTES / 4)
+#define FC_LIST FC_LIST_4
+#define FC_COMPLEX 0
+#include "direct.inc.h"
+#include "gemm.inc.h"
+#include "peak.inc.h"
+#undef FC_NAME
+#undef FC_COMPLEX
+#define FC_NAME c64
+#define FC_COMPLEX 1
+#include "direct.inc.h"
+#undef FC_NAME
+#undef FC_COMPLEX
+#undef FC_T
+#undef FC_LANES
+#undef FC_LIST
+
+#define FC_NAME f64
+#define FC_T double
+#define FC_LANES (FC_VECTOR_BYTES / 8)
+#define FC_LIST FC_LIST_8
+#define FC_COMPLEX 0
+#include "direct.inc.h"
+#include "gemm.inc.h"
+#include "peak.inc.h"
+#undef FC_NAME
+#undef FC_COMPLEX
+#define FC_NAME c128
+#define FC_COMPLEX 1
+#include "direct.inc.h"
+#undef FC_NAME
+#undef FC_COMPLEX
+#undef FC_T
+#undef FC_LANES
+#undef FC_LIST
+
+#define FC_COMPLEX 0
+#define FC_NAME u16
+#define FC_T uint16_t
+#define FC_LANES (FC_VECTOR_BYTES / 2)
+#include "direct.inc.h"
+#undef FC_NAME
+#undef FC_T
+#undef FC_LANES
+
+#define FC_NAME u32
+#define FC_T uint32_t
+#define FC_LANES (FC_VECTOR_BYTES / 4)
+#include "direct.inc.h"
+#undef FC_NAME
+#undef FC_T
+#undef FC_LANES
+
+#define FC_NAME u64
+#define FC_T uint64_t
+#define FC_LANES (FC_VECTOR_BYTES / 8)
+#include "direct.inc.h"
+#undef FC_NAME
+#undef FC_T
+#undef FC_LANES
+#undef FC_COMPLEX
+
+#include "rows.inc.h"
+
+const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
+    .name = FC_STRING(FC_LEVEL),
+    .supported = FC_PASTE(fc_supported_, FC_LEVEL),
+    .vector_bytes = FC_VECTOR_BYTES,
+    .direct_rows = FC_DIRECT_ROWS,
+    .direct_vectors = FC_DIRECT_VECTORS,
+    .gemm_pixels = FC_GEMM_PIXELS,
+    .gemm_vectors = FC_GEMM_VECTORS,
+    .load_rows = {load_copy2, load_copy4, load_copy8, load_copy16, load_u8_u16, load_bool_f32, load_f16_f32},
+    .store_rows = {store_copy2, store_copy4, store_copy8, store_copy16, store_u8_u16, store_bool_f32, store_f16_f32},
+    .direct = {direct_f32, direct_f64, direct_c64, direct_c128, direct_u16, direct_u32, direct_u64},
+    .gemm = {gemm_f32, gemm_f64},
+    .pack_panel = {pack_panel_f32, pack_panel_f64},
+    .fma_chain = {fma_chain_f32, fma_chain_f64},
+};

@@ -1,0 +1,16 @@
+/* AArch64, where NEON and its multiply-add are part of the base: 32 registers of 16 bytes. */
+#include <stdint.h>
+
+#include "fastconv.h"
+
+#if defined(__aarch64__)
+static int fc_supported_neon(void) { return 1; }
+
+#define FC_LEVEL neon
+#define FC_VECTOR_BYTES 16
+#define FC_DIRECT_ROWS 4
+#define FC_DIRECT_VECTORS 4
+#define FC_GEMM_PIXELS 12
+#define FC_GEMM_VECTORS 2
+#include "level.inc.h"
+#endif

@@ -1,0 +1,14 @@
+/* The level that runs everywhere: vector types of 16 bytes as the compiler's own target makes them. */
+#include <stdint.h>
+
+#include "fastconv.h"
+
+static int fc_supported_scalar(void) { return 1; }
+
+#define FC_LEVEL scalar
+#define FC_VECTOR_BYTES 16
+#define FC_DIRECT_ROWS 2
+#define FC_DIRECT_VECTORS 2
+#define FC_GEMM_PIXELS 4
+#define FC_GEMM_VECTORS 2
+#include "level.inc.h"

@@ -1,0 +1,30 @@
+/* AVX2 and FMA: 16 registers of 32 bytes. */
+#include <stdint.h>
+
+#include "cpu.h"
+#include "fastconv.h"
+
+#if defined(__x86_64__)
+static int fc_supported_x86_v3(void) { return fc_cpu_has_x86_v3(); }
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2,f16c,lzcnt,movbe"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,bmi,bmi2,f16c,lzcnt,movbe")
+#endif
+
+#define FC_LEVEL x86_v3
+#define FC_VECTOR_BYTES 32
+#define FC_DIRECT_ROWS 4
+#define FC_DIRECT_VECTORS 2
+#define FC_GEMM_PIXELS 6
+#define FC_GEMM_VECTORS 2
+#include "level.inc.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

@@ -1,0 +1,73 @@
+/* load_rows and store_rows between FC_STORED in an array and FC_COMPUTED in a tile. Undefines what it was given. */
+
+/* Array elements may sit at any address. */
+typedef FC_STORED FC_ID(stored) __attribute__((aligned(1), may_alias));
+typedef FC_COMPUTED FC_ID(computed) __attribute__((may_alias));
+
+FC_INLINE void FC_ID(load_run)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i++)
+        dst[i] = FC_LOAD(*(const FC_ID(stored) *)(src + i * stride_bytes));
+}
+
+FC_INLINE void FC_ID(load_halo)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, const fc_row_map *map,
+                                ptrdiff_t start, ptrdiff_t stop) {
+    const FC_COMPUTED fill = *(const FC_ID(computed) *)map->fill, zero = {0};
+    for (ptrdiff_t i = start; i < stop; i++) {
+        const ptrdiff_t at = map->index[i];
+        if (at >= 0)
+            dst[i] = FC_LOAD(*(const FC_ID(stored) *)(src + at * stride_bytes));
+        else
+            dst[i] = at == FC_FILL ? fill : zero;
+    }
+}
+
+FC_INLINE void FC_ID(load_row)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, const fc_row_map *map) {
+    FC_ID(load_halo)(dst, src, stride_bytes, map, 0, map->run_start);
+    const char *run = src + map->run_index * stride_bytes;
+    const ptrdiff_t n = map->run_stop - map->run_start, step = map->run_step * stride_bytes;
+    /* The same loop three times: with the step known it becomes vector code. */
+    if (step == sizeof(FC_STORED))
+        FC_ID(load_run)(dst + map->run_start, run, sizeof(FC_STORED), n);
+    else if (step == 2 * sizeof(FC_STORED))
+        FC_ID(load_run)(dst + map->run_start, run, 2 * sizeof(FC_STORED), n);
+    else
+        FC_ID(load_run)(dst + map->run_start, run, step, n);
+    FC_ID(load_halo)(dst, src, stride_bytes, map, map->run_stop, map->n);
+}
+
+static void FC_ID(load)(void *dst, ptrdiff_t dst_pitch, const char *const *rows, ptrdiff_t n_rows,
+                        ptrdiff_t stride_bytes, const fc_row_map *map) {
+    const FC_COMPUTED fill = *(const FC_ID(computed) *)map->fill, zero = {0};
+    for (ptrdiff_t r = 0; r < n_rows; r++) {
+        FC_ID(computed) *row = (FC_ID(computed) *)dst + r * dst_pitch;
+        if (rows[r] && rows[r] != fc_zero_row) {
+            FC_ID(load_row)(row, rows[r], stride_bytes, map);
+            continue;
+        }
+        for (ptrdiff_t i = 0; i < map->n; i++) {
+            const int padding = (i < map->run_start || i >= map->run_stop) && map->index[i] == FC_FILL;
+            row[i] = rows[r] && !padding ? zero : fill;
+        }
+    }
+}
+
+static void FC_ID(store)(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride_bytes, const void *src,
+                         ptrdiff_t src_pitch, ptrdiff_t n_rows, ptrdiff_t n) {
+    for (ptrdiff_t r = 0; r < n_rows; r++) {
+        char *to = dst + r * row_stride_bytes;
+        const FC_ID(computed) *from = (const FC_ID(computed) *)src + r * src_pitch;
+        if (stride_bytes == sizeof(FC_STORED)) {
+            for (ptrdiff_t i = 0; i < n; i++)
+                ((FC_ID(stored) *)to)[i] = FC_STORE(from[i]);
+        } else {
+            for (ptrdiff_t i = 0; i < n; i++)
+                *(FC_ID(stored) *)(to + i * stride_bytes) = FC_STORE(from[i]);
+        }
+    }
+}
+
+#undef FC_NAME
+#undef FC_STORED
+#undef FC_COMPUTED
+#undef FC_LOAD
+#undef FC_STORE

@@ -1,0 +1,80 @@
+/* The pack and store stages of one row, for each way an element is stored. */
+
+FC_INLINE float half_to_float(uint16_t half) {
+    const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
+    union { uint32_t bits; float value; } f = {magnitude};
+    f.value *= 0x1p112f; /* moves the exponent bias from 15 to 127, subnormals included */
+    if (magnitude >= 0x7c00u << 13)
+        f.bits = magnitude | 0x7f800000u;
+    f.bits |= (uint32_t)(half & 0x8000) << 16;
+    return f.value;
+}
+
+/* Rounds half to even. */
+FC_INLINE uint16_t float_to_half(float value) {
+    union { float value; uint32_t bits; } f = {value};
+    const uint32_t sign = (f.bits >> 16) & 0x8000u, magnitude = f.bits & 0x7fffffffu;
+    uint32_t half;
+    if (magnitude > 0x7f800000u) { /* NaN: the upper bits of its payload, quiet */
+        half = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
+    } else if (magnitude >= 0x47800000u) { /* 2^16 and more */
+        half = 0x7c00u;
+    } else if (magnitude < 0x38800000u) { /* below 2^-14: adding 1/2 lets the FPU round at the last subnormal bit */
+        f.bits = magnitude;
+        f.value += 0.5f;
+        half = f.bits - 0x3f000000u;
+    } else {
+        half = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1)) >> 13;
+    }
+    return (uint16_t)(sign | half);
+}
+
+#define FC_NAME copy2
+#define FC_STORED uint16_t
+#define FC_COMPUTED uint16_t
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) (x)
+#include "row.inc.h"
+
+#define FC_NAME copy4
+#define FC_STORED uint32_t
+#define FC_COMPUTED uint32_t
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) (x)
+#include "row.inc.h"
+
+#define FC_NAME copy8
+#define FC_STORED uint64_t
+#define FC_COMPUTED uint64_t
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) (x)
+#include "row.inc.h"
+
+typedef uint64_t pair64 __attribute__((vector_size(16)));
+#define FC_NAME copy16
+#define FC_STORED pair64
+#define FC_COMPUTED pair64
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) (x)
+#include "row.inc.h"
+
+#define FC_NAME u8_u16
+#define FC_STORED uint8_t
+#define FC_COMPUTED uint16_t
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint8_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME bool_f32
+#define FC_STORED uint8_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) ((x) ? 1.0f : 0.0f)
+#define FC_STORE(x) ((x) != 0)
+#include "row.inc.h"
+
+#define FC_NAME f16_f32
+#define FC_STORED uint16_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) half_to_float(x)
+#define FC_STORE(x) float_to_half(x)
+#include "row.inc.h"

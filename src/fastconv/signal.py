@@ -1,0 +1,298 @@
+"""Drop-ins for scipy.signal: its signatures, defaults and rules, computed by `fastconv.conv`.
+
+There is no arithmetic here. A call is checked, SciPy's mode and boundary are put into the words of the core,
+and the core does the rest. Where SciPy is known to be wrong, the right answer is returned and the docstring
+says so.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import core
+from ._errors import ConvError, ConvTypeError
+
+__all__ = ["convolve2d", "correlate2d"]
+
+Array = NDArray[Any]
+
+_MODES = ("full", "same", "valid")
+
+_BOUNDARIES = {
+    "fill": "constant",
+    "pad": "constant",
+    "wrap": "wrap",
+    "circular": "wrap",
+    "symm": "symmetric",
+    "symmetric": "symmetric",
+}
+
+
+def convolve2d(
+    in1: ArrayLike,
+    in2: ArrayLike,
+    mode: str = "full",
+    boundary: str = "fill",
+    fillvalue: Any = 0,
+    *,
+    out: Array | None = None,
+    threads: int | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Convolve two 2-D arrays, as scipy.signal.convolve2d does.
+
+    Parameters
+    ----------
+    in1, in2 : array_like, 2-D
+        Of any boolean, integer, floating or complex dtype; neither is changed.
+    mode : {"full", "same", "valid"}, optional
+        Which part of the convolution is returned:
+
+        "full"
+            Every output to which a sample of `in1` contributes: shape ``in1.shape + in2.shape - 1``.
+        "same"
+            As many outputs as `in1` has samples, from the middle of "full", starting at ``(K - 1) // 2``
+            where ``K`` is the length of `in2` along the axis.
+        "valid"
+            Outputs that do not depend on the boundary. One operand must be at least as large as the other
+            along both axes, and it does not matter which.
+    boundary : {"fill", "wrap", "symm"}, optional
+        How `in1` goes on beyond its edges, however far the kernel reaches: with `fillvalue`, periodically, or
+        mirrored with the edge sample repeated. "pad", "circular" and "symmetric" are other names for them.
+        Applies in mode "full" too, which is then not padded with zeros.
+    fillvalue : scalar, optional
+        What "fill" continues with, a value of the dtype of the result. A Python or NumPy scalar may lose its
+        fraction to an integer dtype; an array (of one element) has to cast safely.
+    out : ndarray, optional
+        Receives the result and is returned. Of the shape and dtype of the result; may overlap the inputs.
+    threads : int, optional
+        How many threads to use for this call.
+    algorithm : str, optional
+        What `fastconv.conv` takes.
+
+    Returns
+    -------
+    ndarray
+        Of dtype ``np.result_type(in1, in2)`` in native byte order, C-contiguous unless it is `out`. Integers
+        are exact modulo 2**n, bool is OR of ANDs and float16 is accumulated in float32.
+
+    Raises
+    ------
+    ConvError
+        For a mode, boundary, shape, fill value or `out` that cannot be served. It is a ValueError.
+    ConvTypeError
+        For a dtype that cannot be served, object for example. It is a TypeError and a ValueError.
+
+    Notes
+    -----
+    An empty `in2` has no taps: "full" and "same" return zeros. An empty `in1` can be filled, but not wrapped
+    or mirrored. There is no window to call valid when either is empty, so "valid" raises ConvError, where
+    SciPy returns more outputs than there are samples.
+
+    Examples
+    --------
+    >>> from fastconv.signal import convolve2d
+    >>> convolve2d([[1, 2, 3], [4, 5, 6]], [[1, -1]], mode="same")
+    array([[1, 1, 1],
+           [4, 1, 1]])
+    >>> convolve2d([[1, 2, 3], [4, 5, 6]], [[1, -1]], mode="same", boundary="wrap")
+    array([[-2,  1,  1],
+           [-2,  1,  1]])
+    """
+    return _convolve(in1, in2, mode, boundary, fillvalue, out, threads, algorithm, correlate=False)
+
+
+def correlate2d(
+    in1: ArrayLike,
+    in2: ArrayLike,
+    mode: str = "full",
+    boundary: str = "fill",
+    fillvalue: Any = 0,
+    *,
+    out: Array | None = None,
+    threads: int | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Cross-correlate two 2-D arrays, as scipy.signal.correlate2d does.
+
+    `in2` is conjugated. The parameters, the result and the errors are those of `convolve2d`, but for two
+    things. Mode "same" starts at ``K // 2`` of "full". And when mode "valid" finds `in2` to be the larger
+    operand, the result still is the correlation of `in1` with `in2`: that of `in2` with `in1`, reversed and
+    conjugated.
+
+    Parameters
+    ----------
+    in1, in2 : array_like, 2-D
+        See `convolve2d`, as for all that follows.
+    mode : {"full", "same", "valid"}, optional
+    boundary : {"fill", "wrap", "symm"}, optional
+    fillvalue : scalar, optional
+    out : ndarray, optional
+    threads : int, optional
+    algorithm : str, optional
+
+    Returns
+    -------
+    ndarray
+
+    Notes
+    -----
+    SciPy 1.17 does not conjugate correctly when "valid" swaps complex operands; this function agrees with
+    scipy.signal.correlate there.
+
+    Examples
+    --------
+    >>> from fastconv.signal import correlate2d
+    >>> correlate2d([[1, 2, 3], [4, 5, 6]], [[1, -1]], mode="same")
+    array([[-1, -1,  3],
+           [-1, -1,  6]])
+    >>> correlate2d([[1j, 2]], [[1j]])
+    array([[1.+0.j, 0.-2.j]])
+    """
+    return _convolve(in1, in2, mode, boundary, fillvalue, out, threads, algorithm, correlate=True)
+
+
+def _convolve(
+    in1: ArrayLike,
+    in2: ArrayLike,
+    mode: str,
+    boundary: str,
+    fillvalue: Any,
+    out: Array | None,
+    threads: int | None,
+    algorithm: str,
+    *,
+    correlate: bool,
+) -> Array:
+    x, w = _operand("in1", in1), _operand("in2", in2)
+    dtype = np.result_type(x, w).newbyteorder("=")
+    _check_name("mode", mode, _MODES)
+    _check_name("boundary", boundary, tuple(_BOUNDARIES))
+    extension = _BOUNDARIES[boundary]
+    fill = _fill(fillvalue, dtype)
+
+    swapped = mode == "valid" and _swaps(x.shape, w.shape)
+    if swapped:
+        # Reversing both operands reverses the result, and for the smaller one the core does it.
+        x, w = (w[::-1, ::-1], x) if correlate else (w, x)
+    padding = tuple(_padding(mode, k, correlate) for k in w.shape)
+    if not (x.size and w.size):
+        shape = _shape_around_empty(x, w, padding, mode, boundary)
+        if w.size == 0 or 0 in shape:
+            return _zeros(shape, dtype, out, threads, algorithm)
+
+    result: Array = core.conv(
+        x,
+        w,
+        padding=padding,
+        boundary=extension,
+        fill_value=fill,
+        flip=not correlate or swapped,
+        conj=correlate,
+        dtype=dtype,
+        out=out,
+        threads=threads,
+        algorithm=algorithm,
+    )
+    if swapped and correlate and dtype.kind == "c":
+        # The core conjugated the smaller operand, here in1; conjugating the sums moves that to in2.
+        np.conjugate(result, out=result)
+    return result
+
+
+def _operand(name: str, value: ArrayLike) -> Array:
+    try:
+        # Not asanyarray: SciPy drops masks and np.matrix too, and the core wants plain arrays.
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ConvError(f"{name}: got a ragged sequence, allowed: a 2-D array") from error
+    if array.dtype.kind not in "biufc":
+        allowed = "boolean, integer, floating and complex dtypes"
+        raise ConvTypeError(f"{name}: got dtype {array.dtype}, allowed: {allowed}")
+    if array.ndim != 2:
+        raise ConvError(f"{name}: got a {array.ndim}-D array, allowed: 2-D arrays")
+    return array
+
+
+def _check_name(argument: str, got: Any, allowed: tuple[str, ...]) -> None:
+    if not isinstance(got, str) or got not in allowed:
+        error = ConvError if isinstance(got, str) else ConvTypeError
+        raise error(f"{argument}: got {got!r}, allowed: {', '.join(map(repr, allowed))}")
+
+
+def _fill(value: Any, dtype: np.dtype[Any]) -> Any:
+    if isinstance(value, np.ndarray):
+        # SciPy asks more of an array than of a scalar: no rounding and no wrapping, whatever its value.
+        lossy = not np.can_cast(value.dtype, dtype, "safe")
+    else:
+        lossy = isinstance(value, np.complexfloating) and dtype.kind != "c"
+    # SciPy's words are kept in brackets for those who match on them.
+    try:
+        if lossy:
+            raise ValueError(f"not safe for {dtype}")
+        fill = np.array(value, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = ConvTypeError if isinstance(error, TypeError) else ConvError
+        raise kind(
+            f"fillvalue: got {value!r}, allowed: one value of dtype {dtype} "
+            "(could not cast `fillvalue` directly to the output type)"
+        ) from error
+    if fill.size != 1:
+        raise ConvError(
+            f"fillvalue: got {fill.size} values, allowed: one value of dtype {dtype} "
+            "(`fillvalue` must be scalar or an array with one element)"
+        )
+    return fill.reshape(())[()]
+
+
+def _swaps(shape1: tuple[int, ...], shape2: tuple[int, ...]) -> bool:
+    """Whether mode "valid" slides in1 over in2 rather than the other way round."""
+    if 0 in shape1 or 0 in shape2:
+        raise ConvError(
+            f"in1, in2: got shapes {shape1} and {shape2}, allowed in mode 'valid': arrays that are not empty"
+        )
+    if all(n >= k for n, k in zip(shape1, shape2, strict=True)):
+        return False
+    if all(n <= k for n, k in zip(shape1, shape2, strict=True)):
+        return True
+    raise ConvError(
+        f"in1, in2: got shapes {shape1} and {shape2}, allowed in mode 'valid': "
+        "one at least as large as the other along every axis"
+    )
+
+
+def _padding(mode: str, k: int, correlate: bool) -> tuple[int, int]:
+    if mode == "full":
+        return k - 1, k - 1
+    if mode == "valid":
+        return 0, 0
+    # SciPy centres the two functions differently, which shows for even k only.
+    lo = (k - 1) // 2 if correlate else k // 2
+    return lo, k - 1 - lo
+
+
+def _shape_around_empty(
+    x: Array, w: Array, padding: tuple[tuple[int, int], ...], mode: str, boundary: str
+) -> tuple[int, ...]:
+    """Return the shape of a result that an empty operand goes into, or refuse it."""
+    shape = tuple(n + lo + hi - k + 1 for n, k, (lo, hi) in zip(x.shape, w.shape, padding, strict=True))
+    if min(shape) < 0:
+        raise ConvError(
+            f"in1, in2: got shapes {x.shape} and {w.shape}, allowed in mode {mode!r}: "
+            "not both empty along the same axis"
+        )
+    if w.size and 0 not in shape and _BOUNDARIES[boundary] != "constant":
+        raise ConvError(f"in1: got shape {x.shape}, allowed with boundary {boundary!r}: no empty axis")
+    return shape
+
+
+def _zeros(
+    shape: tuple[int, ...], dtype: np.dtype[Any], out: Array | None, threads: int | None, algorithm: str
+) -> Array:
+    """Return what sums over no taps are, after the core has seen the other arguments."""
+    # As a batch of rows and channels of columns, because these the core lets be empty.
+    rows, columns = np.zeros((shape[0], 1, 1), dtype), np.zeros((shape[1], 1, 1), dtype)
+    into = out[..., np.newaxis] if isinstance(out, np.ndarray) else out
+    result: Array = core.conv(rows, columns, layout="NCW", out=into, threads=threads, algorithm=algorithm)
+    return result[..., 0] if out is None else out

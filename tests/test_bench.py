@@ -1,0 +1,183 @@
+"""The benchmark measures what it says: its shapes are real, its peers and fastconv give one result."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# The benchmark is a program of the repository, not a part of the package that is installed.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench import agreement, filters, layers, peers  # noqa: E402
+from bench.cases import FilterCase, LayerCase  # noqa: E402
+from bench.timing import Effort, Timed, race  # noqa: E402
+
+LAYERS = layers.load()
+
+SMALL_LAYER = layers.Layer("small", 2, 4, 9, 8, 6, 3, 3, 2, 2, 2, 2, frozenset({"cnn"}))
+FIRST_LAYER = layers.Layer("first", 1, 3, 13, 12, 8, 3, 3, 2, 1, 1, 1, frozenset({"cnn"}))
+
+needs_rich = pytest.mark.skipif(importlib.util.find_spec("rich") is None, reason="rich is not installed")
+
+
+def silent(_: str) -> None:
+    """Take a progress report and drop it."""
+
+
+def test_layer_names_are_unique():
+    names = [layer.name for layer in LAYERS]
+    assert len(set(names)) == len(names) == 28
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_layer_has_outputs_and_fitting_groups(layer):
+    assert min(layer.y_shape) >= 1
+    assert layer.c_in % layer.groups == layer.c_out % layer.groups == 0
+    assert layer.tags & {"cnn", "depthwise"}
+    assert ("depthwise" in layer.tags) == (layer.groups == layer.c_in)
+
+
+@pytest.mark.parametrize(
+    ("name", "gflop"),
+    [
+        ("resnet.conv1_3x224_7x7s2_64", 0.236),
+        ("resnet.1x1s2_512x28_1024", 0.2055),
+        ("batch8_resnet.l4_512x7_3x3", 1.850),
+        ("dilated_256x28_3x3d2_256", 0.9248),
+        ("grouped_32g_256x28_3x3_(resnext)", 0.0289),
+        ("dw_96x112_3x3s2", 0.00542),
+        ("dw_96x56_7x7s1", 0.0295),
+    ],
+)
+def test_layer_work_is_that_of_the_network(name, gflop):
+    assert layers.by_name(name).flops * 1e-9 == pytest.approx(gflop, rel=2e-3)
+
+
+def test_unknown_layer_is_named():
+    with pytest.raises(KeyError, match="no layer 'resnet.l9'"):
+        layers.by_name("resnet.l9")
+
+
+def test_line_with_a_missing_column_is_shown(tmp_path):
+    path = tmp_path / "layers.txt"
+    path.write_text("# name\nshort 1 2 3 cnn\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected 13 columns in 'short 1 2 3 cnn'"):
+        layers.load(path=path)
+
+
+def test_layer_truth_is_the_definition():
+    rng = np.random.default_rng(1)
+    layer = SMALL_LAYER
+    x = rng.integers(-4, 5, layer.x_shape).astype(float)
+    w = rng.integers(-4, 5, layer.w_shape).astype(float)
+    truth = agreement.layer_truth(x, w, layer)
+    padded = np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    for (n, o, i, j), value in np.ndenumerate(truth):
+        group = o // (layer.c_out // layer.groups)
+        channels = slice(2 * group, 2 * group + 2)
+        window = padded[n, channels, 2 * i : 2 * i + 5 : 2, 2 * j : 2 * j + 5 : 2]
+        assert value == (window * w[o]).sum()
+
+
+def test_filter_truth_is_the_definition():
+    truth = agreement.filter_truth(np.array([[0, 0, 0], [0, 2, 0], [0, 0, 1]]), np.arange(9).reshape(3, 3))
+    np.testing.assert_array_equal(truth, [[0, 2, 4], [6, 8 + 0, 10 + 1], [12, 14 + 3, 16 + 4]])
+
+
+def test_disagreement_names_the_place():
+    truth = np.zeros((1, 1, 5, 5))
+    border, interior = truth.copy(), truth.copy()
+    border[0, 0, 0, 2] = 1
+    interior[0, 0, 2, 2] = np.nan
+    assert agreement.disagreement(truth, truth, 0.0, 1) is None
+    assert str(agreement.disagreement(border, truth, 0.5, 1)).startswith("border off by 1,")
+    assert str(agreement.disagreement(interior, truth, 0.5, 1)).startswith("interior off by nan,")
+    assert str(agreement.disagreement(truth[0], truth, 0.5, 1)).startswith("shape (1, 5, 5)")
+
+
+def test_disagreement_of_integers_cannot_wrap_to_nothing():
+    low, high = np.full((3, 3), -128, dtype=np.int8), np.zeros((3, 3), dtype=np.int8)
+    assert agreement.disagreement(low, high, 0.0, 1) is not None
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_filter_bank_is_normed_and_ignores_an_even_grey(size):
+    bank = filters.filter_bank(64, size)
+    assert bank.shape == (64, 3, size, size)
+    np.testing.assert_allclose(np.linalg.norm(bank.reshape(64, -1), axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(bank.sum(axis=(1, 2, 3)), 0, atol=1e-5)
+
+
+def test_uint8_filter_cannot_overflow():
+    assert filters.PYRAMID.sum() * (filters.PYRAMID_LEVELS - 1) <= 255
+
+
+def test_race_takes_the_best_and_leaves_slow_ones_alone():
+    ran = []
+    entries = {
+        "quick": Timed(lambda: ran.append("quick"), None, 1e-6),
+        "slow": Timed(lambda: ran.append("slow"), None, 9.0),
+    }
+    best = race(entries, Effort(rounds=2, seconds=1e-4, least=1, once_above=1.0, sample_seconds=1e-5))
+    assert best["slow"] == 9.0
+    assert 0 < best["quick"] < 1e-3
+    assert set(ran) == {"quick"}
+
+
+@pytest.mark.parametrize("peer", peers.available(), ids=lambda peer: peer.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("size", [3, 15])
+def test_every_peer_filters_by_the_definition(peer, dtype, size):
+    from bench.measure import check
+
+    rng = np.random.default_rng(2)
+    picture = rng.integers(0, 3, (17, 21)).astype(dtype)
+    kernel = (rng.integers(0, 20, (size, size)) == 1).astype(dtype)
+    _, refused = check(FilterCase("small", picture, kernel), [peer], silent)
+    assert refused == {}
+
+
+@pytest.mark.parametrize("peer", peers.available(), ids=lambda peer: peer.name)
+@pytest.mark.parametrize("layer", [SMALL_LAYER, FIRST_LAYER], ids=lambda layer: layer.name)
+def test_every_peer_runs_a_layer_by_the_definition(peer, layer):
+    from bench.measure import check
+
+    rng = np.random.default_rng(3)
+    x, w = (rng.standard_normal(shape, dtype="f") for shape in (layer.x_shape, layer.w_shape))
+    _, refused = check(LayerCase(layer, x, w), [peer], silent)
+    assert refused == {}
+
+
+def test_a_wrong_peer_gets_no_time():
+    from bench.measure import check
+
+    wrong = peers.Peer("wrong", "numpy", lambda x, w: lambda: x + 1, lambda x, w, layer: None)
+    broken = peers.Peer("broken", "numpy", lambda x, w: lambda: x[99], lambda x, w, layer: None)
+    case = FilterCase("small", np.ones((5, 6), "f"), np.ones((3, 3), "f"))
+    agreeing, refused = check(case, [wrong, broken], silent)
+    assert agreeing == {}
+    assert refused["wrong"].startswith("interior off by 7,")
+    assert refused["broken"].startswith("IndexError: ")
+
+
+@needs_rich
+def test_summary_keeps_the_worst_row_of_a_line():
+    from bench.targets.__main__ import summary_markdown, worst_of_each_line
+    from bench.targets.row import Row
+
+    rows = [
+        Row("speed", "a", 3.0, "x", 2.0),
+        Row("speed", "b", 2.5, "x", 2.0),
+        Row("memory", "c", 0.0, "MiB", 4.0, at_least=False),
+        Row("memory", "d", 5.0, "MiB", 4.0, at_least=False),
+        Row("shown only", "e", 1.0, "x", None),
+        Row("broken", "f", math.nan, "x", 1.0, note="differs"),
+    ]
+    assert [row.work for row in worst_of_each_line(rows)] == ["b", "d", "f"]
+    assert "| memory | <= 4.00 MiB | 5.00 MiB | d | FAIL |" in summary_markdown(rows)
+    assert [row.passed for row in rows] == [True, True, True, False, True, False]
