@@ -16,6 +16,7 @@ SOURCES = {
     "tile": [],
     "direct": [],
     "gemm": [],
+    "lane": [],
 }
 HEADERS = [str(path) for pattern in ("src/fastconv/kernels/*.h", "src/fastconv/drivers/*.pxd") for path in sorted(Path().glob(pattern))]
 

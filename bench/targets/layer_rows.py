@@ -11,7 +11,7 @@ from bench import machine
 from bench.layers import Layer, by_name, load
 from bench.measure import OURS
 from bench.peers import fastconv_layer, torch_layer
-from bench.timing import Effort, Timed, race
+from bench.timing import Call, Effort, Timed, race
 
 from .row import Row, against, geometric_mean
 
@@ -75,11 +75,11 @@ def _against_torch(line: str, layer: Layer, target: float | None, effort: Effort
     return against(line, layer.name, target, ours, ("torch", theirs), (x, w), effort)
 
 
-def _ours(layer: Layer):
+def _ours(layer: Layer) -> Call:
     return fastconv_layer(*operands(layer), layer)
 
 
-def _peak_probe(rates: list[float]):
+def _peak_probe(rates: list[float]) -> Call:
     def probe() -> None:
         rate = machine.fma_peak(np.dtype(np.float32), _PEAK_SECONDS)
         assert rate is not None

@@ -125,21 +125,28 @@ def conv(
         "flip": flip,
         "conj": conj,
         "activation": activation,
+        "dtype": dtype,
         "algorithm": algorithm,
         "accuracy": accuracy,
         "max_workspace": max_workspace,
     }
-    _threads.check(threads)
     if _problem.one_of(overflow, "overflow", _problem.OVERFLOWS) != "wrap":
-        return _conv_in_range(x, w, bias, out, dtype, overflow, threads, options)
-    problem, operands = _problem.prepare(x, w, bias=bias, out=out, dtype=dtype, **options)
-    return execute(_plan.make(problem, levels.default()), operands, threads)
+        return _conv_in_range(x, w, bias, out, overflow, threads, options)
+    schedule, operands = prepare(x, w, bias=bias, out=out, **options)
+    return execute(schedule, operands, threads)
+
+
+def prepare(x: Any, w: Any, **options: Any) -> tuple[_plan.Schedule, _problem.Operands]:
+    """Check the arguments of `conv`, and return what `execute` takes."""
+    problem, operands = _problem.prepare(x, w, **options)
+    return _plan.make(problem, levels.current()), operands
 
 
 def execute(
     schedule: _plan.Schedule, operands: _problem.Operands, threads: int | None, panels: np.ndarray | None = None
 ) -> np.ndarray:
     """Run a schedule on checked arrays; an `out` that overlaps an input, or is misaligned, is written at the end."""
+    _threads.check(threads)
     x, w, bias, out = operands
     if bias is not None:
         bias = bias.astype(schedule.bias_dtype, copy=False)
@@ -154,10 +161,10 @@ def execute(
 
 
 def _conv_in_range(
-    x: Any, w: Any, bias: Any, out: Any, dtype: Any, overflow: str, threads: int | None, options: dict[str, Any]
+    x: Any, w: Any, bias: Any, out: Any, overflow: str, threads: int | None, options: dict[str, Any]
 ) -> np.ndarray:
     """Convolve integers in 64 bits, or in Python's integers where those could overflow, and bring them to range."""
-    problem, operands = _problem.prepare(x, w, bias=bias, out=out, dtype=dtype, **options)
+    problem, operands = _problem.prepare(x, w, bias=bias, out=out, **options)
     if problem.dtype.kind not in "iu":
         raise ConvTypeError(f"overflow: got {overflow!r} with dtype {problem.dtype}, allowed: 'wrap', or integers")
     result = exact(problem, operands, threads)
@@ -181,7 +188,7 @@ def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: i
         return _plan.reference_result(problem, x.astype(object), w.astype(object), as_object)
     wide = replace(problem, dtype=np.dtype(np.int64), fill=np.array(fill).astype(np.int64).tobytes())
     in_int64 = [None if array is None else array.astype(np.int64) for array in (x, w, bias)]
-    return execute(_plan.make(wide, levels.default()), _problem.Operands(*in_int64, out=None), threads)  # type: ignore[arg-type]
+    return execute(_plan.make(wide, levels.current()), _problem.Operands(*in_int64, out=None), threads)  # type: ignore[arg-type]
 
 
 def _largest(array: np.ndarray) -> int:
@@ -215,7 +222,7 @@ class Plan:
         kept = {name: value for name, value in options.items() if name != "threads"}
         problem, operands = _problem.prepare(stand_in, np.array(w), **kept)
         self._x_shape, self._x_dtype = stand_in.shape, stand_in.dtype
-        self._schedule = _plan.make(problem, levels.default())
+        self._schedule = _plan.make(problem, levels.current())
         self._w, self._bias = operands.w, operands.bias
         self._panels = self._schedule.pack(operands.w)
 

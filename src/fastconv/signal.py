@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import core
 from ._errors import ConvError, ConvTypeError
+from .drivers.lane import Lane
 
 __all__ = ["convolve2d", "correlate2d"]
 
@@ -27,6 +28,9 @@ _BOUNDARIES = {
     "symm": "symmetric",
     "symmetric": "symmetric",
 }
+
+# Calls made before: of convolve2d, of correlate2d.
+_lanes = Lane(), Lane()
 
 
 def convolve2d(
@@ -100,6 +104,10 @@ def convolve2d(
     array([[-2,  1,  1],
            [-2,  1,  1]])
     """
+    if out is None:
+        result: Array | None = _lanes[False].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads)
+        if result is not None:
+            return result
     return _convolve(in1, in2, mode, boundary, fillvalue, out, threads, algorithm, correlate=False)
 
 
@@ -150,6 +158,10 @@ def correlate2d(
     >>> correlate2d([[1j, 2]], [[1j]])
     array([[1.+0.j, 0.-2.j]])
     """
+    if out is None:
+        result: Array | None = _lanes[True].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads)
+        if result is not None:
+            return result
     return _convolve(in1, in2, mode, boundary, fillvalue, out, threads, algorithm, correlate=True)
 
 
@@ -169,7 +181,6 @@ def _convolve(
     dtype = np.result_type(x, w).newbyteorder("=")
     _check_name("mode", mode, _MODES)
     _check_name("boundary", boundary, tuple(_BOUNDARIES))
-    extension = _BOUNDARIES[boundary]
     fill = _fill(fillvalue, dtype)
 
     swapped = mode == "valid" and _swaps(x.shape, w.shape)
@@ -182,19 +193,21 @@ def _convolve(
         if w.size == 0 or 0 in shape:
             return _zeros(shape, dtype, out, threads, algorithm)
 
-    result: Array = core.conv(
+    schedule, operands = core.prepare(
         x,
         w,
         padding=padding,
-        boundary=extension,
+        boundary=_BOUNDARIES[boundary],
         fill_value=fill,
         flip=not correlate or swapped,
         conj=correlate,
         dtype=dtype,
         out=out,
-        threads=threads,
         algorithm=algorithm,
     )
+    result: Array = core.execute(schedule, operands, threads)
+    if not swapped:
+        _lanes[correlate].remember(in1, in2, None, (mode, boundary, fillvalue, algorithm), schedule, operands)
     if swapped and correlate and dtype.kind == "c":
         # The core conjugated the smaller operand, here in1; conjugating the sums moves that to in2.
         np.conjugate(result, out=result)

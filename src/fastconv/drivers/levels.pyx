@@ -3,6 +3,7 @@
 
 import os
 import time
+from contextlib import contextmanager
 
 from fastconv._errors import ConvError
 from fastconv.drivers.kernels cimport fc_level
@@ -76,6 +77,30 @@ def default():
     return forced
 
 
+_current = default()
+
+
+def current():
+    """Return the level whose kernels are used: `default` at import, or what `use` put in its place."""
+    return _current
+
+
+@contextmanager
+def use(str name):
+    """Use another level within a ``with`` block: how tests and benchmarks compare levels in one process.
+
+    Remembered calls of the faces keep the level they were made with, see `fastconv.drivers.lane`.
+    """
+    global _current
+    before = _current
+    level_named(name)
+    _current = name
+    try:
+        yield
+    finally:
+        _current = before
+
+
 def describe(str name):
     """Return the sizes of a level that plans are made with: vector bytes and register tiles."""
     cdef const fc_level *level = level_named(name)
@@ -110,7 +135,7 @@ def fma_rate(str dtype, double seconds=0.1, str level=None):
     float
         Floating point operations a second, a multiply-add counting two.
     """
-    cdef const fc_level *which = level_named(level if level is not None else default())
+    cdef const fc_level *which = level_named(level if level is not None else _current)
     cdef int index = "fd".index(dtype)
     cdef double best = 0, work
     end = time.perf_counter() + seconds
