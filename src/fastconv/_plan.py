@@ -134,6 +134,7 @@ class GemmPlan(TilePlan):
 
     tap_offsets: np.ndarray  # of each tap in a packed channel, in the order of the weights
     out_block: int
+    flattened: bool  # the image is one row
 
 
 def row_segment_order(segments: Segments) -> np.ndarray:
@@ -199,7 +200,14 @@ def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
     return (Axis(1, 1, 1, 1, 1, 0, 0, "constant"), *problem.axes)
 
 
-def common(problem: ConvProblem, level: str, compute: Compute) -> dict[str, Any]:
+def is_pointwise(problem: ConvProblem) -> bool:
+    """Return whether every output depends on the one sample at its own place."""
+    return all(
+        axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0 for axis in problem.axes
+    )
+
+
+def common(problem: ConvProblem, level: str, compute: Compute, axes: tuple[Axis, ...]) -> dict[str, Any]:
     """Return what the tiles of every algorithm share."""
     fill = np.frombuffer(problem.fill, problem.dtype).astype(compute.dtype).tobytes()
     return {
@@ -209,7 +217,7 @@ def common(problem: ConvProblem, level: str, compute: Compute) -> dict[str, Any]
         "computed_bytes": compute.dtype.itemsize,
         "part_bytes": compute.part_bytes,
         "fill": fill,
-        "axes": two_axes(problem),
+        "axes": axes,
     }
 
 
@@ -255,7 +263,7 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     work = taps * max(x.out * min(tile_rows, y.out) * problem.channels_out, 1)
     out_bytes = taps * item
     tiles = DirectPlan(
-        **common(problem, level, compute),
+        **common(problem, level, compute, axes),
         **layout,
         planes=planes,
         columns=(layout["column_base"][columns.segment] + columns.offset).astype(np.intp),
@@ -287,6 +295,15 @@ def make_planes(channels: int, outer_taps: int, rows: Segments, columns: int, la
     return planes.reshape(-1, 3)
 
 
+def equal_share(total: int, most: int, unit: int) -> int:
+    """Return an equal share of `total`, at most `most` or one unit; whole units where there are several shares."""
+    if total <= most:
+        return max(total, 1)
+    units = max(most // unit, 1)
+    shares = -(-total // (units * unit))
+    return -(-total // (shares * unit)) * unit
+
+
 def plan_gemm(problem: ConvProblem, level: str) -> Choice:
     """Plan the implicit GEMM: lanes are output channels."""
     compute = _COMPUTE.get(problem.dtype)
@@ -296,6 +313,10 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
         return Choice("gemm", refusal="no channels to sum over")
     sizes = levels.describe(level)
     axes = two_axes(problem)
+    flattened = is_pointwise(problem)
+    if flattened:
+        samples = math.prod(axis.n for axis in axes)
+        axes = (Axis(1, 1, 1, 1, 1, 0, 0, "constant"), Axis(samples, 1, 1, 1, 1, 0, 0, "constant"))
     y, x = axes[-2:]
     outer_taps = math.prod(axis.k for axis in axes[:-2])
     item = compute.dtype.itemsize
@@ -304,34 +325,33 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
     pixels = sizes["gemm_pixels"]
     rows, columns = make_segments(y, lanes), make_segments(x, lanes)
 
-    # Whole rows while they are short, else equal shares of one.
-    shares = -(-x.out // _tunables.GEMM_TILE_COLUMNS) if x.out else 1
-    tile_columns = max(-(-x.out // shares), 1)
-    tile_rows = max(min(_tunables.GEMM_TILE_ROWS, y.out), 1)
-
     def packed_bytes(tile_rows: int, tile_columns: int) -> int:
-        layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes)
-        return layout["channel_pitch"] * problem.channels * item
+        # Pixels are read one by one, so packed rows need no slack.
+        layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
+        return int(layout["channel_pitch"]) * problem.channels * item
 
+    tile_rows = max(min(_tunables.GEMM_TILE_ROWS, y.out), 1)
+    tile_columns = equal_share(x.out, _tunables.GEMM_TILE_COLUMNS * (_tunables.GEMM_TILE_ROWS if flattened else 1), pixels)
     while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_rows -= 1
     while tile_columns > pixels and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
-        tile_columns = max(-(-tile_columns // 2), pixels)
+        tile_columns = equal_share(x.out, tile_columns - 1, pixels)
     panel_bytes = problem.taps * panel * item
     needed = panel_bytes + packed_bytes(tile_rows, tile_columns)
     if needed > _tunables.GEMM_LIMIT_BYTES:
         return Choice("gemm", refusal=f"one panel and one tile need {needed} bytes, more than {_tunables.GEMM_LIMIT_BYTES}")
 
-    layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes)
+    layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
     row_offsets = layout["row_base"][rows.segment] + rows.offset * layout["pitch"]
     column_offsets = layout["column_base"][columns.segment] + columns.offset
     taps = np.arange(outer_taps)[:, None, None] * layout["outer_pitch"] + row_offsets[:, None] + column_offsets
     panels = -(-problem.channels_out // panel)
     tiles = GemmPlan(
-        **common(problem, level, compute),
+        **common(problem, level, compute, axes),
         **layout,
         tap_offsets=np.ascontiguousarray(taps.reshape(-1), np.intp),
         out_block=panel * max(1, min(panels, _tunables.GEMM_WEIGHT_BYTES // panel_bytes)),
+        flattened=flattened,
     )
     outputs = problem.batch * problem.groups * math.prod(axis.out for axis in axes)
     # A register tile is computed whole, then stored through a transposition.

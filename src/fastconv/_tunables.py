@@ -33,16 +33,16 @@ ITEM_WORK: Final = 500_000
 # --- implicit GEMM ---------------------------------------------------------------------------------------------------
 
 # Bytes of a packed tile of input, all channels of a group and the halo.
-GEMM_PACKED_BYTES: Final = 192 * 1024
+GEMM_PACKED_BYTES: Final = 320 * 1024
 
 # A packed row is reused by every kernel row, so more rows mean less packing, but also longer tiles in L2.
 GEMM_TILE_ROWS: Final = 8
 GEMM_TILE_COLUMNS: Final = 64
 
 # Bytes of packed weights: what a block of output channels may take of L2.
-GEMM_WEIGHT_BYTES: Final = 1024 * 1024
+GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
-GEMM_LIMIT_BYTES: Final = 1536 * 1024
+GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
 # --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
 

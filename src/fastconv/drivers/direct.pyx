@@ -46,7 +46,7 @@ cdef struct Scratch:
 
 cdef class Driver(Geometry):
     cdef fc_direct *kernel
-    cdef ptrdiff_t n_planes, n_row_blocks, n_chunks, group_block, out_block, thread_bytes, weights_bytes
+    cdef ptrdiff_t register_columns, n_planes, n_row_blocks, n_chunks, group_block, out_block, thread_bytes, weights_bytes
     cdef double work
     cdef const fc_plane *planes
     cdef const ptrdiff_t *columns
@@ -61,6 +61,7 @@ cdef class Driver(Geometry):
     def __init__(self, problem, plan):
         Geometry.__init__(self, problem, plan)
         self.kernel = self.level.direct[self.compute]
+        self.register_columns = self.lanes * self.level.direct_vectors
         self.keep_direct = (plan.planes, plan.columns, plan.plain_columns, plan.row_taps, plan.row_blocks, plan.chunks)
         self.planes = <const fc_plane *>cnp.PyArray_DATA(plan.planes)
         self.columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.columns)
@@ -262,8 +263,11 @@ cdef class Driver(Geometry):
         cdef const Arrays *arrays = &call.arrays
         cdef ptrdiff_t channel, o, row_pitch = arrays.out_y // self.computed_bytes
         cdef ptrdiff_t kernel_bytes = self.channels * self.taps * self.computed_bytes
-        cdef bint out_plain = call.out_plain and tile.width >= self.lanes
+        # A packed tile that is narrower than a register tile is computed into scratch memory, which has slack.
+        cdef bint out_plain = call.out_plain and tile.width >= (
+            self.register_columns if tile.src == scratch.packed else self.lanes)
         cdef char *dst
+        tile.slack = not out_plain and tile.src == scratch.packed
         for o in range(self.channels_out):
             channel = g * self.channels_out + o
             if call.w_plain:

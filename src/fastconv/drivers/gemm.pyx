@@ -7,7 +7,8 @@ The patch matrix is never made: a packed tile holds each input sample of a tile 
 micro-kernel finds the patches in it through a table of taps. Weights are packed into panels, a block of output
 channels at a time, unless the plan holds them packed already.
 
-A work item is one block of output channels on one band of output rows.
+A work item is one block of output channels on one tile. A pointwise kernel (one tap, stride 1, no padding) sees the
+image as a single row, which is why such a plan wants arrays whose rows follow each other.
 """
 
 cimport numpy as cnp
@@ -52,7 +53,8 @@ cdef struct Scratch:
 cdef class Driver(Geometry):
     cdef fc_gemm *kernel
     cdef fc_pack_panel *pack_panel
-    cdef ptrdiff_t panel, out_block, n_row_blocks, n_out_blocks, thread_bytes, panel_bytes
+    cdef ptrdiff_t panel, out_block, n_row_blocks, n_chunks, n_out_blocks, thread_bytes, panel_bytes
+    cdef bint flattened
     cdef double work
     cdef const ptrdiff_t *tap_offsets
     cdef object keep_gemm
@@ -66,6 +68,8 @@ cdef class Driver(Geometry):
         self.panel = self.level.gemm_vectors * self.lanes
         self.panel_bytes = self.panel * self.channels * self.taps * self.computed_bytes
         self.out_block = plan.out_block
+        self.flattened = plan.flattened
+        self.n_chunks = (self.x.out + self.tile_columns - 1) // self.tile_columns
         self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
         self.work = problem.flops / 2.0
@@ -110,8 +114,16 @@ cdef class Driver(Geometry):
         """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
         cdef Call call
         cdef Region region
-        cdef ptrdiff_t items = self.groups * self.n_out_blocks * self.batch * self.outer_outs * self.n_row_blocks
-        if items == 0 or self.x.out == 0:
+        cdef ptrdiff_t items = (
+            self.groups * self.n_out_blocks * self.batch * self.outer_outs * self.n_row_blocks * self.n_chunks)
+        if items == 0:
+            return
+        if not self.is_flat(x):
+            x = np.ascontiguousarray(x)
+        if not self.is_flat(out):
+            result = np.empty((<object>out).shape, out.dtype)
+            self.run(x, w, bias, result, threads, panels)
+            out[...] = result
             return
         self.bind_x(x, &call.arrays)
         self.bind_out(out, &call.arrays)
@@ -129,6 +141,20 @@ cdef class Driver(Geometry):
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
+
+    cdef bint is_flat(self, cnp.ndarray array):
+        """Whether all samples of an image lie the same distance apart, if the plan needs that."""
+        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(array)
+        cdef int rank = <int>len(self.spatial_axes), i, axis
+        cdef ptrdiff_t stride = strides[<int>self.spatial_axes[rank - 1]]
+        if not self.flattened:
+            return True
+        for i in range(rank - 1, -1, -1):
+            axis = self.spatial_axes[i]
+            if strides[axis] != stride and cnp.PyArray_DIM(array, axis) > 1:
+                return False
+            stride *= cnp.PyArray_DIM(array, axis)
+        return True
 
     cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
         cdef ptrdiff_t stride = self.computed_bytes
@@ -163,20 +189,23 @@ cdef class Driver(Geometry):
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch scratch
-        cdef ptrdiff_t item, rest, outer, rows, n, block
+        cdef ptrdiff_t item, rest, outer, rows, chunk, n, block
         self.lay_out(call, thread, &scratch)
         for item in range(start, stop):
             if region.stopped:
                 return
-            rows = item % self.n_row_blocks
-            rest = item // self.n_row_blocks
+            chunk = item % self.n_chunks
+            rest = item // self.n_chunks
+            rows = rest % self.n_row_blocks
+            rest //= self.n_row_blocks
             outer = rest % self.outer_outs
             rest //= self.outer_outs
             n = rest % self.batch
             rest //= self.batch
             block = rest % self.n_out_blocks
             self.outer_start(&call.arrays, outer, &scratch.outer)
-            self.band(call, &scratch, n, rest // self.n_out_blocks, block * self.out_block, rows * self.tile_rows)
+            self.tile(call, &scratch, n, rest // self.n_out_blocks, block * self.out_block,
+                      rows * self.tile_rows, chunk * self.tile_columns)
             if thread == 0:
                 region_poll(region)
 
@@ -240,26 +269,23 @@ cdef class Driver(Geometry):
                                    at + y * arrays.w_y + x * arrays.w_x + j * arrays.w_out, self.computed_bytes)
                         k += 1
 
-    cdef void band(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first,
-                   ptrdiff_t y0) noexcept nogil:
-        """A block of output channels on a band of output rows."""
+    cdef void tile(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first,
+                   ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
+        """A block of output channels on one tile: pack, then compute and store."""
         cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t rows = min(self.tile_rows, self.y.out - y0), x0 = 0, width
+        cdef ptrdiff_t rows = min(self.tile_rows, self.y.out - y0), width = min(self.tile_columns, self.x.out - x0)
         cdef ptrdiff_t channels_out = min(self.out_block, self.channels_out - first)
         cdef const char *weights = self.block_weights(call, scratch, g, first, channels_out)
         cdef const char *x = arrays.x + n * arrays.x_batch + g * self.channels * arrays.x_channel
         cdef char *out = (arrays.out + n * arrays.out_batch + (g * self.channels_out + first) * arrays.out_channel
-                          + scratch.outer.out_offset + y0 * arrays.out_y)
-        while x0 < self.x.out:
-            width = min(self.tile_columns, self.x.out - x0)
-            self.column_maps(x0, width, scratch.maps, scratch.index)
-            self.pack(arrays, x, &scratch.outer, y0, rows, scratch.maps, scratch.packed, scratch.rows)
-            self.tile(arrays, scratch, weights, channels_out, out + x0 * arrays.out_x, rows, width)
-            x0 += width
+                          + scratch.outer.out_offset + y0 * arrays.out_y + x0 * arrays.out_x)
+        self.column_maps(x0, width, scratch.maps, scratch.index)
+        self.pack(arrays, x, &scratch.outer, y0, rows, scratch.maps, scratch.packed, scratch.rows)
+        self.register_tiles(arrays, scratch, weights, channels_out, out, rows, width)
 
-    cdef void tile(self, const Arrays *arrays, const Scratch *scratch, const char *weights, ptrdiff_t channels_out,
-                   char *out, ptrdiff_t rows, ptrdiff_t width) noexcept nogil:
-        """Every register tile of a packed tile."""
+    cdef void register_tiles(self, const Arrays *arrays, const Scratch *scratch, const char *weights,
+                             ptrdiff_t channels_out, char *out, ptrdiff_t rows, ptrdiff_t width) noexcept nogil:
+        """Every register tile of a packed tile, from left to right, so that one may write into the next."""
         cdef fc_gemm_tile tile
         cdef ptrdiff_t p, r, i, start, stop, n = (width + self.level.gemm_pixels - 1) // self.level.gemm_pixels
         tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
@@ -275,6 +301,6 @@ cdef class Driver(Geometry):
                     # Equal shares: 27 pixels are 14 + 13, which keeps the accumulators busy.
                     start, stop = i * width // n, (i + 1) * width // n
                     tile.src = scratch.packed + (r * self.pitch + start) * self.computed_bytes
-                    tile.pixels = stop - start
+                    tile.pixels, tile.writable = stop - start, width - start
                     tile.dst = (out + p * self.panel * arrays.out_channel + r * arrays.out_y + start * arrays.out_x)
                     self.kernel(&tile)

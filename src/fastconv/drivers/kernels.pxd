@@ -37,6 +37,7 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t dst_pitch
         ptrdiff_t height
         ptrdiff_t width
+        int slack
 
     ctypedef void fc_direct(const fc_direct_tile *tile) noexcept nogil
 
@@ -53,6 +54,7 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t channel_out_pitch
         ptrdiff_t pixels
         ptrdiff_t channels_out
+        ptrdiff_t writable
 
     ctypedef void fc_gemm(const fc_gemm_tile *tile) noexcept nogil
     ctypedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows,

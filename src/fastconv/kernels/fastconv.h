@@ -68,9 +68,9 @@ typedef struct {
 } fc_plane;
 
 /* dst[r][x] = bias + sum over planes p, rows i, columns j of src[p.src + (r + i) * src_pitch + x + columns[j]] * w,
- * always in that order. dst overlaps nothing else. A row of src and of dst may be touched up to
- * round_up(width, lanes) elements: a caller that has no such slack keeps width >= lanes, and the last vector of a
- * row is then computed a second time, overlapping the one before. */
+ * always in that order. dst overlaps nothing else. With slack, rows of src and of dst may be touched up to
+ * round_up(width, lanes) elements. Without, width >= lanes, and where the last vectors of a row would reach beyond it
+ * they are moved back and some outputs are computed twice. */
 typedef struct {
     const void *src;
     ptrdiff_t src_pitch;
@@ -83,6 +83,7 @@ typedef struct {
     void *dst;
     ptrdiff_t dst_pitch;
     ptrdiff_t height, width;  /* >= 1 */
+    int slack;
 } fc_direct_tile;
 
 typedef void fc_direct(const fc_direct_tile *tile);
@@ -92,7 +93,8 @@ typedef void fc_direct(const fc_direct_tile *tile);
  *     weights panel: [channel][tap][gemm_columns], output channels side by side, zeros behind the last
  *     pixel r of channel c under tap t: src[c * channel_pitch + taps[t] + r]
  *
- * Writes dst[r * pixel_pitch + o * channel_out_pitch] for r < pixels <= gemm_pixels, o < channels_out <= gemm_columns.
+ * Writes dst[r * pixel_pitch + o * channel_out_pitch] for r < pixels <= gemm_pixels, o < channels_out <= gemm_columns;
+ * where pixel_pitch is 1, also anything for pixels <= r < writable, if that saves it a partial vector.
  */
 typedef struct {
     const void *src;
@@ -104,6 +106,7 @@ typedef struct {
     void *dst;
     ptrdiff_t pixel_pitch, channel_out_pitch;
     ptrdiff_t pixels, channels_out;
+    ptrdiff_t writable;
 } fc_gemm_tile;
 
 typedef void fc_gemm(const fc_gemm_tile *tile);

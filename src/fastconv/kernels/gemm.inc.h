@@ -41,7 +41,11 @@ FC_INLINE void FC_ID(store_channels_first)(FC_ID(vec) acc[][FC_GEMM_VECTORS], co
             for (int o = 0; o < FC_LANES; o++) {
                 if (v * FC_LANES + o >= tile->channels_out)
                     break;
-                __builtin_memcpy(dst + o * tile->channel_out_pitch, &rows[o], (size_t)n * sizeof(FC_T));
+                FC_T *pixel_row = dst + o * tile->channel_out_pitch;
+                if (first + FC_LANES <= tile->writable)
+                    *(FC_ID(vec_memory) *)pixel_row = rows[o];
+                else
+                    __builtin_memcpy(pixel_row, &rows[o], (size_t)n * sizeof(FC_T));
             }
         }
     }
@@ -82,6 +86,13 @@ FC_INLINE void FC_ID(gemm_pixels)(const fc_gemm_tile *tile, int pixels) {
     }
     if (tile->pixel_pitch == 1) {
         FC_ID(store_channels_first)(acc, tile, pixels);
+    } else if (tile->channel_out_pitch == 1 && tile->channels_out == COLUMNS) {
+        FC_UNROLL
+        for (int r = 0; r < pixels; r++) {
+            FC_UNROLL
+            for (int v = 0; v < FC_GEMM_VECTORS; v++)
+                *(FC_ID(vec_memory) *)((FC_T *)tile->dst + r * tile->pixel_pitch + v * FC_LANES) = acc[r][v];
+        }
     } else {
         FC_T flat[FC_GEMM_PIXELS * COLUMNS];
         FC_UNROLL

@@ -1,4 +1,5 @@
-/* load_rows and store_rows between FC_STORED in an array and FC_COMPUTED in a tile. Undefines what it was given. */
+/* load_rows and store_rows between FC_STORED in an array and FC_COMPUTED in a tile; FC_COPY if these are the same bits.
+ * Undefines what it was given. */
 
 /* Array elements may sit at any address. */
 typedef FC_STORED FC_ID(stored) __attribute__((aligned(1), may_alias));
@@ -25,8 +26,10 @@ FC_INLINE void FC_ID(load_row)(FC_ID(computed) *dst, const char *src, ptrdiff_t 
     FC_ID(load_halo)(dst, src, stride_bytes, map, 0, map->run_start);
     const char *run = src + map->run_index * stride_bytes;
     const ptrdiff_t n = map->run_stop - map->run_start, step = map->run_step * stride_bytes;
-    /* The same loop three times: with the step known it becomes vector code. */
-    if (step == sizeof(FC_STORED))
+    /* The C library copies short runs faster than a loop; the same loop with a known step becomes vector code. */
+    if (FC_COPY && step == sizeof(FC_STORED))
+        __builtin_memcpy(dst + map->run_start, run, (size_t)n * sizeof(FC_STORED));
+    else if (step == sizeof(FC_STORED))
         FC_ID(load_run)(dst + map->run_start, run, sizeof(FC_STORED), n);
     else if (step == 2 * sizeof(FC_STORED))
         FC_ID(load_run)(dst + map->run_start, run, 2 * sizeof(FC_STORED), n);
@@ -56,7 +59,9 @@ static void FC_ID(store)(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         char *to = dst + r * row_stride_bytes;
         const FC_ID(computed) *from = (const FC_ID(computed) *)src + r * src_pitch;
-        if (stride_bytes == sizeof(FC_STORED)) {
+        if (FC_COPY && stride_bytes == sizeof(FC_STORED)) {
+            __builtin_memcpy(to, from, (size_t)n * sizeof(FC_STORED));
+        } else if (stride_bytes == sizeof(FC_STORED)) {
             for (ptrdiff_t i = 0; i < n; i++)
                 ((FC_ID(stored) *)to)[i] = FC_STORE(from[i]);
         } else {
@@ -67,6 +72,7 @@ static void FC_ID(store)(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride
 }
 
 #undef FC_NAME
+#undef FC_COPY
 #undef FC_STORED
 #undef FC_COMPUTED
 #undef FC_LOAD

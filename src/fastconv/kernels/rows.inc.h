@@ -30,6 +30,7 @@ FC_INLINE uint16_t float_to_half(float value) {
 }
 
 #define FC_NAME copy2
+#define FC_COPY 1
 #define FC_STORED uint16_t
 #define FC_COMPUTED uint16_t
 #define FC_LOAD(x) (x)
@@ -37,6 +38,7 @@ FC_INLINE uint16_t float_to_half(float value) {
 #include "row.inc.h"
 
 #define FC_NAME copy4
+#define FC_COPY 1
 #define FC_STORED uint32_t
 #define FC_COMPUTED uint32_t
 #define FC_LOAD(x) (x)
@@ -44,6 +46,7 @@ FC_INLINE uint16_t float_to_half(float value) {
 #include "row.inc.h"
 
 #define FC_NAME copy8
+#define FC_COPY 1
 #define FC_STORED uint64_t
 #define FC_COMPUTED uint64_t
 #define FC_LOAD(x) (x)
@@ -52,6 +55,7 @@ FC_INLINE uint16_t float_to_half(float value) {
 
 typedef uint64_t pair64 __attribute__((vector_size(16)));
 #define FC_NAME copy16
+#define FC_COPY 1
 #define FC_STORED pair64
 #define FC_COMPUTED pair64
 #define FC_LOAD(x) (x)
@@ -59,6 +63,7 @@ typedef uint64_t pair64 __attribute__((vector_size(16)));
 #include "row.inc.h"
 
 #define FC_NAME u8_u16
+#define FC_COPY 0
 #define FC_STORED uint8_t
 #define FC_COMPUTED uint16_t
 #define FC_LOAD(x) (x)
@@ -66,6 +71,7 @@ typedef uint64_t pair64 __attribute__((vector_size(16)));
 #include "row.inc.h"
 
 #define FC_NAME bool_f32
+#define FC_COPY 0
 #define FC_STORED uint8_t
 #define FC_COMPUTED float
 #define FC_LOAD(x) ((x) ? 1.0f : 0.0f)
@@ -73,6 +79,7 @@ typedef uint64_t pair64 __attribute__((vector_size(16)));
 #include "row.inc.h"
 
 #define FC_NAME f16_f32
+#define FC_COPY 0
 #define FC_STORED uint16_t
 #define FC_COMPUTED float
 #define FC_LOAD(x) half_to_float(x)
