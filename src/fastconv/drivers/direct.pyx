@@ -7,8 +7,9 @@ whole window lies inside a plain array is read where it stands, any other is pac
 
 cimport numpy as cnp
 from cython.parallel cimport prange, threadid
+from libc.string cimport memset
 
-from fastconv.drivers.kernels cimport FC_FILL, fc_direct, fc_direct_tile, fc_plane, fc_row_map
+from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer
@@ -118,6 +119,8 @@ cdef class Driver(Geometry):
                 raise MemoryError("fastconv: no memory for the tiles")
             if call.x_plain:
                 self.make_plain_planes(&call)
+            if self.x.out % self.lanes:
+                self.clear_slack(&call, region.threads)
             with nogil:
                 self.loop(&call, &region, items)
             scratch_give(call.scratch)
@@ -173,6 +176,14 @@ cdef class Driver(Geometry):
                     planes[p].weights = self.planes[p].weights
                     planes[p].rows = self.planes[p].rows
                     p += 1
+
+    cdef void clear_slack(self, Call *call, int threads) noexcept nogil:
+        """Zero the packed tiles: kernels compute on their slack, where old bits may be subnormal and slow to add."""
+        cdef Scratch scratch
+        cdef int t
+        for t in range(threads):
+            self.lay_out(call, t, &scratch)
+            memset(scratch.packed, 0, self.channels * self.channel_pitch * self.computed_bytes)
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
         cdef ptrdiff_t item
