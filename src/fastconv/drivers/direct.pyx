@@ -12,7 +12,7 @@ from libc.string cimport memset
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap
 
 cnp.import_array()
 
@@ -38,9 +38,8 @@ cdef struct Scratch:
     char *packed
     char *out
     char *weights
-    ptrdiff_t *index
-    const char **rows
-    fc_row_map *maps
+    TileMap map
+    ptrdiff_t *kernel_rows  # offsets of the rows of a kernel, in the order of the row segments
     Outer outer
     ptrdiff_t weights_key  # which weights are packed
 
@@ -81,9 +80,8 @@ cdef class Driver(Geometry):
             lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
             + lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
             + lines(self.weights_bytes)
-            + lines(self.max_columns() * sizeof(ptrdiff_t))
-            + lines(max(self.max_rows(), self.y.k) * sizeof(char *))
-            + lines((self.n_column_segments + 1) * sizeof(fc_row_map))
+            + lines(self.map_bytes())
+            + lines(self.y.k * sizeof(ptrdiff_t))
             + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
 
     @property
@@ -222,12 +220,10 @@ cdef class Driver(Geometry):
         at += lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
         scratch.weights = at
         at += lines(self.weights_bytes)
-        scratch.index = <ptrdiff_t *>at
-        at += lines(self.max_columns() * sizeof(ptrdiff_t))
-        scratch.rows = <const char **>at
-        at += lines(max(self.max_rows(), self.y.k) * sizeof(char *))
-        scratch.maps = <fc_row_map *>at
-        at += lines((self.n_column_segments + 1) * sizeof(fc_row_map))
+        self.lay_out_map(at, &scratch.map)
+        at += lines(self.map_bytes())
+        scratch.kernel_rows = <ptrdiff_t *>at
+        at += lines(self.y.k * sizeof(ptrdiff_t))
         scratch.outer.taps = <ptrdiff_t *>at
         scratch.weights_key = -1
 
@@ -253,10 +249,11 @@ cdef class Driver(Geometry):
             else:
                 tile.planes, tile.columns, tile.src_pitch = self.planes, self.columns, self.pitch
                 tile.src = scratch.packed
-                self.column_maps(x0, tile.width, scratch.maps, scratch.index)
+                self.start_tile(&call.arrays, y0, tile.height, x0, tile.width, &scratch.map)
                 for g in range(group, last):
-                    self.pack(&call.arrays, self.group_source(call, n, g), &scratch.outer, y0, tile.height,
-                              scratch.maps, scratch.packed, scratch.rows)
+                    self.pack(&call.arrays, self.group_source(call, n, g), &scratch.outer, &scratch.map,
+                              scratch.packed)
+                    self.runs_only(&scratch.map)
                     self.channels_of(call, scratch, &tile, n, g, y0, x0)
 
     cdef const char *group_source(self, const Call *call, ptrdiff_t n, ptrdiff_t g) noexcept nogil:
@@ -302,7 +299,7 @@ cdef class Driver(Geometry):
     cdef void pack_weights(self, Call *call, Scratch *scratch, ptrdiff_t channel, ptrdiff_t n) noexcept nogil:
         """The kernels of n output channels, rows in the order of the row segments."""
         cdef const Arrays *arrays = &call.arrays
-        cdef fc_row_map *map = &scratch.maps[self.n_column_segments]
+        cdef fc_row_map map
         cdef ptrdiff_t o, c, tap, i, rest
         cdef int axis
         cdef const char *kernel
@@ -312,6 +309,9 @@ cdef class Driver(Geometry):
         map.run_step = 1
         map.index = NULL
         map.fill = self.fill
+        map.runs_only = 1
+        for i in range(self.y.k):
+            scratch.kernel_rows[i] = self.row_taps[i] * arrays.w_y
         for o in range(channel, channel + n):
             for c in range(self.channels):
                 for tap in range(self.outer_taps):
@@ -320,9 +320,7 @@ cdef class Driver(Geometry):
                     for axis in range(self.n_outer - 1, -1, -1):
                         kernel += rest % self.outer[axis].k * arrays.w_outer[axis]
                         rest //= self.outer[axis].k
-                    for i in range(self.y.k):
-                        scratch.rows[i] = kernel + self.row_taps[i] * arrays.w_y
-                    self.load_rows(dst, self.x.k, scratch.rows, self.y.k, arrays.w_x, map)
+                    self.load_rows(dst, self.x.k, kernel, scratch.kernel_rows, self.y.k, arrays.w_x, &map)
                     dst += self.y.k * self.x.k * self.computed_bytes
         if self.conj:
             conjugate(scratch.weights, (dst - scratch.weights) // self.part_bytes, self.part_bytes)

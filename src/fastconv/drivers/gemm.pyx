@@ -16,10 +16,10 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
-from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel, fc_row_map
+from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap
 
 cnp.import_array()
 
@@ -43,9 +43,7 @@ cdef struct Scratch:
     char *packed
     char *weights
     char *bias
-    ptrdiff_t *index
-    const char **rows
-    fc_row_map *maps
+    TileMap map
     Outer outer
     ptrdiff_t weights_key  # the first output channel whose weights are packed
 
@@ -77,9 +75,7 @@ cdef class Driver(Geometry):
             lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
             + lines(self.out_block // self.panel * self.panel_bytes)
             + lines(self.out_block * self.computed_bytes)
-            + lines(self.max_columns() * sizeof(ptrdiff_t))
-            + lines(self.max_rows() * sizeof(char *))
-            + lines(self.n_column_segments * sizeof(fc_row_map))
+            + lines(self.map_bytes())
             + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
 
     @property
@@ -217,12 +213,8 @@ cdef class Driver(Geometry):
         at += lines(self.out_block // self.panel * self.panel_bytes)
         scratch.bias = at
         at += lines(self.out_block * self.computed_bytes)
-        scratch.index = <ptrdiff_t *>at
-        at += lines(self.max_columns() * sizeof(ptrdiff_t))
-        scratch.rows = <const char **>at
-        at += lines(self.max_rows() * sizeof(char *))
-        scratch.maps = <fc_row_map *>at
-        at += lines(self.n_column_segments * sizeof(fc_row_map))
+        self.lay_out_map(at, &scratch.map)
+        at += lines(self.map_bytes())
         scratch.outer.taps = <ptrdiff_t *>at
         scratch.weights_key = -1
 
@@ -279,8 +271,8 @@ cdef class Driver(Geometry):
         cdef const char *x = arrays.x + n * arrays.x_batch + g * self.channels * arrays.x_channel
         cdef char *out = (arrays.out + n * arrays.out_batch + (g * self.channels_out + first) * arrays.out_channel
                           + scratch.outer.out_offset + y0 * arrays.out_y + x0 * arrays.out_x)
-        self.column_maps(x0, width, scratch.maps, scratch.index)
-        self.pack(arrays, x, &scratch.outer, y0, rows, scratch.maps, scratch.packed, scratch.rows)
+        self.start_tile(arrays, y0, rows, x0, width, &scratch.map)
+        self.pack(arrays, x, &scratch.outer, &scratch.map, scratch.packed)
         self.register_tiles(arrays, scratch, weights, channels_out, out, rows, width)
 
     cdef void register_tiles(self, const Arrays *arrays, const Scratch *scratch, const char *weights,

@@ -9,13 +9,17 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t run_step
         const ptrdiff_t *index
         const void *fill
+        int runs_only
 
     enum:
         FC_FILL
         FC_ZERO
 
-    ctypedef void fc_load_rows(void *dst, ptrdiff_t dst_pitch, const char *const *rows, ptrdiff_t n_rows,
-                               ptrdiff_t stride_bytes, const fc_row_map *map) noexcept nogil
+    const ptrdiff_t FC_FILL_ROW
+    const ptrdiff_t FC_ZERO_ROW
+
+    ctypedef void fc_load_rows(void *dst, ptrdiff_t dst_pitch, const char *plane, const ptrdiff_t *row_offset,
+                               ptrdiff_t n_rows, ptrdiff_t stride_bytes, const fc_row_map *map) noexcept nogil
     ctypedef void fc_store_rows(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride_bytes, const void *src,
                                 ptrdiff_t src_pitch, ptrdiff_t n_rows, ptrdiff_t n) noexcept nogil
 

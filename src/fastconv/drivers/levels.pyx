@@ -10,14 +10,9 @@ from fastconv.drivers.kernels cimport fc_level
 
 cdef extern from "fastconv.h" nogil:
     const fc_level *const fc_levels[]
-    const char fc_zero_row[1]
     void *fc_scratch_take(size_t size)
     void fc_scratch_give(void *block)
     const char *FC_COMPILER
-
-
-cdef const char *zero_row() noexcept nogil:
-    return fc_zero_row
 
 
 cdef void *scratch_take(size_t size) noexcept nogil:

@@ -29,6 +29,13 @@ cdef struct Outer:
     ptrdiff_t *taps
     bint inside  # every tap reads a sample where it stands, no boundary and no dilation zeros
 
+# Where the rows and the columns of one packed tile come from; the same for every channel of every group.
+cdef struct TileMap:
+    ptrdiff_t rows
+    fc_row_map *columns      # one a column segment
+    ptrdiff_t *column_index  # the lookups of all of them
+    ptrdiff_t *row_offset    # of all row segments, one behind the other
+
 
 cdef class Geometry:
     cdef const fc_level *level
@@ -63,8 +70,13 @@ cdef class Geometry:
     cdef void bind_out(self, cnp.ndarray out, Arrays *arrays)
     cdef void bind_w(self, cnp.ndarray w, Arrays *arrays)
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil
-    cdef void column_maps(self, ptrdiff_t x0, ptrdiff_t width, fc_row_map *maps, ptrdiff_t *index) noexcept nogil
-    cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, ptrdiff_t y0, ptrdiff_t rows,
-                   const fc_row_map *maps, void *packed, const char **row_pointers) noexcept nogil
-    cdef ptrdiff_t max_rows(self) noexcept nogil
-    cdef ptrdiff_t max_columns(self) noexcept nogil
+    cdef void start_tile(self, const Arrays *arrays, ptrdiff_t y0, ptrdiff_t rows, ptrdiff_t x0, ptrdiff_t columns,
+                         TileMap *map) noexcept nogil
+    cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
+                   void *packed) noexcept nogil
+    cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil
+    cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
+                         const fc_row_map *map) noexcept nogil
+    cdef void runs_only(self, TileMap *map) noexcept nogil
+    cdef ptrdiff_t map_bytes(self) noexcept nogil
+    cdef void lay_out_map(self, char *at, TileMap *map) noexcept nogil

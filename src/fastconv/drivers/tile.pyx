@@ -17,8 +17,8 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from fastconv.drivers.kernels cimport FC_FILL, FC_ZERO, fc_row_map
-from fastconv.drivers.levels cimport level_named, zero_row
+from fastconv.drivers.kernels cimport FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_row_map
+from fastconv.drivers.levels cimport level_named
 
 cnp.import_array()
 
@@ -199,67 +199,93 @@ cdef class Geometry:
             outer.taps[2 * tap] = flag
             outer.taps[2 * tap + 1] = offset
 
-    cdef void column_maps(self, ptrdiff_t x0, ptrdiff_t width, fc_row_map *maps, ptrdiff_t *index) noexcept nogil:
-        """Say where the packed columns of outputs x0..x0 + width - 1 come from, one map a column segment."""
-        cdef const AxisSpec *axis = &self.x
-        cdef ptrdiff_t s, i, first, start, stop
+    cdef void start_tile(self, const Arrays *arrays, ptrdiff_t y0, ptrdiff_t rows, ptrdiff_t x0, ptrdiff_t columns,
+                         TileMap *map) noexcept nogil:
+        """Find the sources of the rows and columns of a tile of `rows` x `columns` outputs."""
+        cdef ptrdiff_t s, i, at, first
+        cdef ptrdiff_t *offset = map.row_offset
+        cdef ptrdiff_t *index = map.column_index
+        map.rows = rows
+        for s in range(self.n_row_segments):
+            first = y0 * self.y.stride - self.y.lo + self.row_start[s]
+            for i in range(rows + self.row_count[s] - 1):
+                at = source_index(&self.y, first + i * self.y.stride)
+                offset[i] = FC_FILL_ROW if at == FC_FILL else FC_ZERO_ROW if at == FC_ZERO else at * arrays.x_y
+            offset += rows + self.row_count[s] - 1
         for s in range(self.n_column_segments):
-            maps[s].n = width + self.column_span[s]
-            maps[s].fill = self.fill
-            maps[s].index = index
-            first = x0 * axis.stride - axis.lo + self.column_start[s]
-            start = stop = 0
-            if axis.input_dilation == 1:
-                start = min((-first + axis.stride - 1) // axis.stride if first < 0 else 0, maps[s].n)
-                stop = axis.extent - first
-                stop = min((stop + axis.stride - 1) // axis.stride if stop > 0 else 0, maps[s].n)
-                stop = max(stop, start)
-            maps[s].run_start, maps[s].run_stop = start, stop
-            maps[s].run_index, maps[s].run_step = first + start * axis.stride, axis.stride
-            if start == stop:
-                maps[s].run_index = 0
-            for i in range(start):
-                index[i] = source_index(axis, first + i * axis.stride)
-            for i in range(stop, maps[s].n):
-                index[i] = source_index(axis, first + i * axis.stride)
-            index += maps[s].n
+            self.map_columns(x0 * self.x.stride - self.x.lo + self.column_start[s], columns + self.column_span[s],
+                             &map.columns[s], index)
+            index += columns + self.column_span[s]
 
-    cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, ptrdiff_t y0, ptrdiff_t rows,
-                   const fc_row_map *maps, void *packed, const char **row_pointers) noexcept nogil:
-        """Gather all channels of a group, from its first element x on, for output rows y0..y0 + rows - 1."""
-        cdef ptrdiff_t c, tap, s, i, n, first, at
-        cdef const char *plane
+    cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil:
+        """Find the sources of n packed columns, the first of them at position `first` of the dilated axis."""
+        cdef const AxisSpec *axis = &self.x
+        cdef ptrdiff_t i, start = 0, stop = 0
+        if axis.input_dilation == 1:
+            # The columns that lie inside the input follow each other.
+            start = min((-first + axis.stride - 1) // axis.stride if first < 0 else 0, n)
+            stop = axis.extent - first
+            stop = max(min((stop + axis.stride - 1) // axis.stride if stop > 0 else 0, n), start)
+        map.n, map.fill, map.index, map.runs_only = n, self.fill, index, 0
+        map.run_start, map.run_stop, map.run_step = start, stop, axis.stride
+        map.run_index = first + start * axis.stride if stop > start else 0
+        for i in range(start):
+            index[i] = source_index(axis, first + i * axis.stride)
+        for i in range(stop, n):
+            index[i] = source_index(axis, first + i * axis.stride)
+
+    cdef void runs_only(self, TileMap *map) noexcept nogil:
+        """Say that the tile was packed before with this map: fill and zeros stand in it, only samples are new."""
+        cdef ptrdiff_t s
+        if self.x.boundary == CONSTANT and self.x.input_dilation == 1:
+            for s in range(self.n_column_segments):
+                map.columns[s].runs_only = 1
+
+    cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
+                   void *packed) noexcept nogil:
+        """Gather all channels of a group, whose first element is at x."""
+        cdef ptrdiff_t c, tap, s, i, n, flag
+        cdef const ptrdiff_t *offset = map.row_offset
         cdef char *dst
         for s in range(self.n_row_segments):
-            n = rows + self.row_count[s] - 1
-            first = y0 * self.y.stride - self.y.lo + self.row_start[s]
+            n = map.rows + self.row_count[s] - 1
             for c in range(self.channels):
                 for tap in range(self.outer_taps):
-                    plane = x + c * arrays.x_channel + outer.taps[2 * tap + 1]
-                    for i in range(n):
-                        at = source_index(&self.y, first + i * self.y.stride)
-                        if outer.taps[2 * tap] == FC_FILL or at == FC_FILL:
-                            row_pointers[i] = NULL
-                        elif outer.taps[2 * tap] == FC_ZERO or at == FC_ZERO:
-                            row_pointers[i] = zero_row()
-                        else:
-                            row_pointers[i] = plane + at * arrays.x_y
                     dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
                                             + self.row_base[s]) * self.computed_bytes
-                    for at in range(self.n_column_segments):
-                        self.load_rows(dst + self.column_base[at] * self.computed_bytes, self.pitch, row_pointers, n,
-                                       arrays.x_x, &maps[at])
+                    flag = outer.taps[2 * tap]
+                    for i in range(self.n_column_segments):
+                        if flag == 0:
+                            self.load_rows(dst + self.column_base[i] * self.computed_bytes, self.pitch,
+                                           x + c * arrays.x_channel + outer.taps[2 * tap + 1], offset, n, arrays.x_x,
+                                           &map.columns[i])
+                        else:
+                            self.load_empty(dst + self.column_base[i] * self.computed_bytes, flag, offset, n,
+                                            &map.columns[i])
+            offset += n
 
-    cdef ptrdiff_t max_rows(self) noexcept nogil:
-        """Rows of the longest row segment of a tile."""
-        cdef ptrdiff_t s, longest = 0
+    cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
+                         const fc_row_map *map) noexcept nogil:
+        """Rows of a plane outside the input (all fill), or between its samples (zeros, but fill around them)."""
+        cdef ptrdiff_t r, empty
+        for r in range(n):
+            empty = FC_FILL_ROW if flag == FC_FILL or row_offset[r] == FC_FILL_ROW else FC_ZERO_ROW
+            self.load_rows(dst + r * self.pitch * self.computed_bytes, self.pitch, NULL, &empty, 1, 0, map)
+
+    cdef ptrdiff_t map_bytes(self) noexcept nogil:
+        """Scratch memory of a tile map."""
+        cdef ptrdiff_t s, numbers = 0
         for s in range(self.n_row_segments):
-            longest = max(longest, self.tile_rows + self.row_count[s] - 1)
-        return longest
-
-    cdef ptrdiff_t max_columns(self) noexcept nogil:
-        """Columns of all column segments of a tile together."""
-        cdef ptrdiff_t s, total = 0
+            numbers += self.tile_rows + self.row_count[s] - 1
         for s in range(self.n_column_segments):
-            total += self.tile_columns + self.column_span[s]
-        return total
+            numbers += self.tile_columns + self.column_span[s]
+        return numbers * sizeof(ptrdiff_t) + self.n_column_segments * sizeof(fc_row_map)
+
+    cdef void lay_out_map(self, char *at, TileMap *map) noexcept nogil:
+        """Place a tile map in scratch memory."""
+        cdef ptrdiff_t s
+        map.columns = <fc_row_map *>at
+        map.column_index = <ptrdiff_t *>(at + self.n_column_segments * sizeof(fc_row_map))
+        map.row_offset = map.column_index
+        for s in range(self.n_column_segments):
+            map.row_offset += self.tile_columns + self.column_span[s]

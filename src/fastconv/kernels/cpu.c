@@ -47,8 +47,6 @@ extern const fc_level fc_level_neon;
 #endif
 extern const fc_level fc_level_scalar;
 
-const char fc_zero_row[1] = {0};
-
 const fc_level *const fc_levels[] = {
 #if defined(__x86_64__)
     &fc_level_x86_v4,

@@ -8,6 +8,7 @@
 #define FASTCONV_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #if defined(__clang__)
 #define FC_COMPILER "clang " __clang_version__
@@ -39,15 +40,17 @@ typedef struct {
     ptrdiff_t run_index, run_step;  /* source index of its first element, and the distance to the next */
     const ptrdiff_t *index;         /* n source indices, or FC_FILL, FC_ZERO; only read outside the run */
     const void *fill;               /* one element of the compute type */
+    int runs_only;                  /* the tile holds everything but the runs already */
 } fc_row_map;
 
 enum { FC_FILL = -1, FC_ZERO = -2 };
 
-/* n_rows rows of a tile. Element i of source row r is at rows[r] + i * stride_bytes, at any alignment; rows[r] may be
- * NULL, a row of fill, or fc_zero_row, a row of zeros with fill where the map says so. */
-typedef void fc_load_rows(void *dst, ptrdiff_t dst_pitch, const char *const *rows, ptrdiff_t n_rows,
-                          ptrdiff_t stride_bytes, const fc_row_map *map);
-extern const char fc_zero_row[1];
+/* n_rows rows of a tile. Element i of source row r is at plane + row_offset[r] + i * stride_bytes, at any alignment.
+ * A row may instead be FC_FILL_ROW, all fill, or FC_ZERO_ROW, zeros with fill where the map says so. */
+typedef void fc_load_rows(void *dst, ptrdiff_t dst_pitch, const char *plane, const ptrdiff_t *row_offset,
+                          ptrdiff_t n_rows, ptrdiff_t stride_bytes, const fc_row_map *map);
+#define FC_FILL_ROW PTRDIFF_MIN
+#define FC_ZERO_ROW (PTRDIFF_MIN + 1)
 
 /* n_rows rows of n elements each, from a tile into an array of any strides. */
 typedef void fc_store_rows(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride_bytes, const void *src,

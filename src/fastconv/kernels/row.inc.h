@@ -22,34 +22,38 @@ FC_INLINE void FC_ID(load_halo)(FC_ID(computed) *dst, const char *src, ptrdiff_t
     }
 }
 
-FC_INLINE void FC_ID(load_row)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, const fc_row_map *map) {
-    FC_ID(load_halo)(dst, src, stride_bytes, map, 0, map->run_start);
+FC_INLINE void FC_ID(load_run_of)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, const fc_row_map *map) {
     const char *run = src + map->run_index * stride_bytes;
     const ptrdiff_t n = map->run_stop - map->run_start, step = map->run_step * stride_bytes;
-    /* The C library copies short runs faster than a loop; the same loop with a known step becomes vector code. */
-    if (FC_COPY && step == sizeof(FC_STORED))
-        __builtin_memcpy(dst + map->run_start, run, (size_t)n * sizeof(FC_STORED));
+    dst += map->run_start;
+    /* With the step known, the loop becomes vector code. */
+    if (step == sizeof(FC_STORED) && FC_COPY)
+        copy_bytes((char *)dst, run, n * (ptrdiff_t)sizeof(FC_STORED));
     else if (step == sizeof(FC_STORED))
-        FC_ID(load_run)(dst + map->run_start, run, sizeof(FC_STORED), n);
+        FC_ID(load_run)(dst, run, sizeof(FC_STORED), n);
     else if (step == 2 * sizeof(FC_STORED))
-        FC_ID(load_run)(dst + map->run_start, run, 2 * sizeof(FC_STORED), n);
+        FC_ID(load_run)(dst, run, 2 * sizeof(FC_STORED), n);
     else
-        FC_ID(load_run)(dst + map->run_start, run, step, n);
-    FC_ID(load_halo)(dst, src, stride_bytes, map, map->run_stop, map->n);
+        FC_ID(load_run)(dst, run, step, n);
 }
 
-static void FC_ID(load)(void *dst, ptrdiff_t dst_pitch, const char *const *rows, ptrdiff_t n_rows,
-                        ptrdiff_t stride_bytes, const fc_row_map *map) {
+static void FC_ID(load)(void *dst, ptrdiff_t dst_pitch, const char *plane, const ptrdiff_t *row_offset,
+                        ptrdiff_t n_rows, ptrdiff_t stride_bytes, const fc_row_map *map) {
     const FC_COMPUTED fill = *(const FC_ID(computed) *)map->fill, zero = {0};
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         FC_ID(computed) *row = (FC_ID(computed) *)dst + r * dst_pitch;
-        if (rows[r] && rows[r] != fc_zero_row) {
-            FC_ID(load_row)(row, rows[r], stride_bytes, map);
-            continue;
-        }
-        for (ptrdiff_t i = 0; i < map->n; i++) {
-            const int padding = (i < map->run_start || i >= map->run_stop) && map->index[i] == FC_FILL;
-            row[i] = rows[r] && !padding ? zero : fill;
+        const char *src = plane + row_offset[r];
+        if (row_offset[r] > FC_ZERO_ROW) {
+            FC_ID(load_run_of)(row, src, stride_bytes, map);
+            if (map->runs_only)
+                continue;
+            FC_ID(load_halo)(row, src, stride_bytes, map, 0, map->run_start);
+            FC_ID(load_halo)(row, src, stride_bytes, map, map->run_stop, map->n);
+        } else if (!map->runs_only) {
+            for (ptrdiff_t i = 0; i < map->n; i++) {
+                const int padding = (i < map->run_start || i >= map->run_stop) && map->index[i] == FC_FILL;
+                row[i] = row_offset[r] == FC_ZERO_ROW && !padding ? zero : fill;
+            }
         }
     }
 }
@@ -60,7 +64,7 @@ static void FC_ID(store)(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride
         char *to = dst + r * row_stride_bytes;
         const FC_ID(computed) *from = (const FC_ID(computed) *)src + r * src_pitch;
         if (FC_COPY && stride_bytes == sizeof(FC_STORED)) {
-            __builtin_memcpy(to, from, (size_t)n * sizeof(FC_STORED));
+            copy_bytes(to, (const char *)from, n * (ptrdiff_t)sizeof(FC_STORED));
         } else if (stride_bytes == sizeof(FC_STORED)) {
             for (ptrdiff_t i = 0; i < n; i++)
                 ((FC_ID(stored) *)to)[i] = FC_STORE(from[i]);

@@ -1,4 +1,35 @@
-/* The pack and store stages of one row, for each way an element is stored. */
+/* The pack and store stages of rows, for each way an element is stored. */
+
+/* Copies `half` to `2 * half` bytes: two pieces that overlap where they must. */
+FC_INLINE void copy_halves(char *dst, const char *src, ptrdiff_t n, ptrdiff_t half) {
+    char head[64], tail[64];
+    __builtin_memcpy(head, src, (size_t)half);
+    __builtin_memcpy(tail, src + n - half, (size_t)half);
+    __builtin_memcpy(dst, head, (size_t)half);
+    __builtin_memcpy(dst + n - half, tail, (size_t)half);
+}
+
+/* memcpy without a call: the rows of a layer's image are a few vectors long, and there are many of them. */
+FC_INLINE void copy_bytes(char *dst, const char *src, ptrdiff_t n) {
+    if (n > 1024) {
+        __builtin_memcpy(dst, src, (size_t)n);
+        return;
+    }
+    for (; n > 128; n -= 64, src += 64, dst += 64)
+        __builtin_memcpy(dst, src, 64);
+    if (n >= 64)
+        copy_halves(dst, src, n, 64);
+    else if (n >= 32)
+        copy_halves(dst, src, n, 32);
+    else if (n >= 16)
+        copy_halves(dst, src, n, 16);
+    else if (n >= 8)
+        copy_halves(dst, src, n, 8);
+    else if (n >= 4)
+        copy_halves(dst, src, n, 4);
+    else if (n >= 2)
+        copy_halves(dst, src, n, 2);
+}
 
 FC_INLINE float half_to_float(uint16_t half) {
     const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
