@@ -67,24 +67,18 @@ class Segments:
 
 def make_segments(axis: Axis, max_gap: int) -> Segments:
     """Cut the taps of an axis into segments, a new one wherever neighbours are more than `max_gap` apart."""
-    by_residue: dict[int, list[int]] = {}
-    for tap in range(axis.k):
-        by_residue.setdefault(tap * axis.dilation % axis.stride, []).append(tap)
-    start, count = [], []
-    segment, offset = np.zeros(axis.k, np.intp), np.zeros(axis.k, np.intp)
-    for taps in by_residue.values():
-        previous = None
-        for tap in taps:
-            sample = tap * axis.dilation
-            step = sample // axis.stride
-            if previous is None or step - previous > max_gap:
-                start.append(sample)
-                count.append(0)
-            previous = step
-            segment[tap] = len(start) - 1
-            offset[tap] = (sample - start[-1]) // axis.stride
-            count[-1] = int(offset[tap]) + 1
-    return Segments(np.array(start, np.intp), np.array(count, np.intp), segment, offset)
+    sample = np.arange(axis.k, dtype=np.intp) * axis.dilation
+    residue, step = sample % axis.stride, sample // axis.stride
+    order = np.lexsort((step, residue))
+    first = np.ones(axis.k, bool)
+    first[1:] = (np.diff(residue[order]) != 0) | (np.diff(step[order]) > max_gap)
+    start = order[first]
+    segment, offset = np.empty_like(order), np.empty_like(order)
+    segment[order] = np.cumsum(first) - 1
+    offset[order] = step[order] - step[start][segment[order]]
+    count = np.zeros(len(start), np.intp)
+    np.maximum.at(count, segment, offset + 1)
+    return Segments(sample[start], count, segment, offset)
 
 
 @dataclass(slots=True)
@@ -177,9 +171,9 @@ def edges(total: int, first: int, last: int, edge: int, step: int) -> np.ndarray
     """Cut range(total) at multiples of `step`, with strips of whole `edge`s around the part from first to last."""
     first, last = min(-(-first // edge) * edge, total), last if last >= total else last // edge * edge
     if last - first < edge:
-        return np.array([*range(0, total, step), total], np.intp)
-    cuts = [*range(0, first, step), *range(first, last, step), *range(last, total, step), total]
-    return np.array(cuts, np.intp)
+        first = last = total
+    cuts = [np.arange(start, stop, step, dtype=np.intp) for start, stop in ((0, first), (first, last), (last, total))]
+    return np.concatenate([*cuts, [total]], dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +215,22 @@ def common(problem: ConvProblem, level: str, compute: Compute, axes: tuple[Axis,
     }
 
 
+def too_large(problem: ConvProblem) -> str:
+    """Return why a problem is beyond the tables of a plan, or nothing."""
+    if problem.taps > _tunables.TABLE_LIMIT:
+        return f"{problem.taps} products an output, more than {_tunables.TABLE_LIMIT}"
+    if max(axis.out for axis in problem.axes) > _tunables.AXIS_LIMIT:
+        return f"an axis of {max(axis.out for axis in problem.axes)} outputs, more than {_tunables.AXIS_LIMIT}"
+    return ""
+
+
 def plan_direct(problem: ConvProblem, level: str) -> Choice:
     """Plan the direct algorithm: lanes are output columns."""
     compute = _COMPUTE.get(problem.dtype)
     if compute is None:
         return Choice("direct", refusal=f"no kernel for {problem.dtype}")
+    if refusal := too_large(problem):
+        return Choice("direct", refusal=refusal)
     sizes = levels.describe(level)
     axes = two_axes(problem)
     y, x = axes[-2:]
@@ -311,6 +316,8 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
         return Choice("gemm", refusal=f"no kernel for {problem.dtype}, only for float32 and float64")
     if problem.channel_axis < 0:
         return Choice("gemm", refusal="no channels to sum over")
+    if refusal := too_large(problem):
+        return Choice("gemm", refusal=refusal)
     sizes = levels.describe(level)
     axes = two_axes(problem)
     flattened = is_pointwise(problem)

@@ -206,8 +206,8 @@ def prepare(
         axes=axes,
         dtype=result_dtype,
         fill=fill_bytes(fill_value, result_dtype),
-        flip=bool(flip),
-        conj=bool(conj) and result_dtype.kind == "c",
+        flip=switch(flip, "flip"),
+        conj=switch(conj, "conj") and result_dtype.kind == "c",
         has_bias=bias is not None,
         batch_axis=batch_axis,
         channel_axis=channel_axis,
@@ -227,8 +227,8 @@ def as_array(value: Any, name: str) -> np.ndarray:
     """Return a plain ndarray of a dtype that can be computed with; masks and subclasses are dropped."""
     try:
         array = np.asarray(value)
-    except ValueError as error:
-        raise ConvError(f"{name}: got a nested sequence of uneven lengths, allowed: arrays") from error
+    except (ValueError, TypeError) as error:
+        raise ConvError(f"{name}: got {type(value).__name__} that makes no array ({error}), allowed: arrays") from error
     if array.dtype.kind not in "biufc":
         raise ConvTypeError(f"{name}: got dtype {array.dtype}, allowed: bool, integer, floating and complex dtypes")
     return array
@@ -238,15 +238,21 @@ def resolve_dtype(x: np.dtype[Any], w: np.dtype[Any], dtype: Any) -> np.dtype[An
     """Return the dtype of arithmetic and result, in native byte order."""
     if dtype is None:
         return np.result_type(x, w).newbyteorder("=")
-    try:
-        wanted = np.dtype(dtype).newbyteorder("=")
-    except TypeError as error:
-        raise ConvTypeError(f"dtype: got {dtype!r}, allowed: what numpy.dtype takes") from error
-    if wanted.kind not in "biufc":
-        raise ConvTypeError(f"dtype: got {wanted}, allowed: bool, integer, floating and complex dtypes")
+    wanted = check_dtype(dtype, "dtype").newbyteorder("=")
     for name, given in (("x", x), ("w", w)):
         if not np.can_cast(given, wanted, "same_kind"):
             raise ConvTypeError(f"dtype: got {wanted} for {name} of dtype {given}, allowed: a cast of the same kind or upwards")
+    return wanted
+
+
+def check_dtype(dtype: Any, name: str) -> np.dtype[Any]:
+    """Return a dtype that can be computed with."""
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError as error:
+        raise ConvTypeError(f"{name}: got {dtype!r}, allowed: what numpy.dtype takes") from error
+    if wanted.kind not in "biufc":
+        raise ConvTypeError(f"{name}: got {wanted}, allowed: bool, integer, floating and complex dtypes")
     return wanted
 
 
@@ -324,13 +330,21 @@ def make_axes(
     for i, (lo, hi) in enumerate(pads):
         if sizes[i] == 0 and boundaries[i] != "constant" and (lo > 0 or hi > 0):
             raise ConvError(f"boundary: got {boundaries[i]!r} for an empty axis {i}, allowed: 'constant'")
-        if extents[i] + min(lo, 0) + min(hi, 0) < 0 or extents[i] + lo + hi < windows[i]:
+        padded = extents[i] + lo + hi
+        if padded < 0 or min(lo, hi) < -extents[i]:
+            raise ConvError(f"padding: got ({lo}, {hi}) along spatial axis {i}, allowed: to crop at most {extents[i]} samples")
+        if padded < windows[i] and not is_empty(padded, windows[i], strides[i]):
             raise ConvError(
                 f"w: got a window of {windows[i]} samples along spatial axis {i}, allowed: at most the "
-                f"{max(extents[i] + lo + hi, 0)} samples of the padded input ({lo} + {extents[i]} + {hi})"
+                f"{padded} samples of the padded input ({lo} + {extents[i]} + {hi})"
             )
         axes.append(Axis(sizes[i], kernel[i], strides[i], dilations[i], input_dilations[i], lo, hi, boundaries[i]))
     return tuple(axes)
+
+
+def is_empty(padded: int, window: int, stride: int) -> bool:
+    """Return whether the last window ends just one step before the first could: no outputs, but no contradiction."""
+    return padded == window - 1 and stride == 1
 
 
 def pads_per_axis(
@@ -345,14 +359,14 @@ def pads_per_axis(
         if padding == "full":
             return [(window - 1, window - 1) for window in windows]
         return [same_padding(*sizes, center) for sizes in zip(extents, windows, strides, strict=True)]
-    if not isinstance(padding, (Sequence, np.ndarray)):
+    if not is_list(padding):
         pad = integer(padding, "padding", -SIZE_LIMIT)
         return [(pad, pad)] * rank
     if len(padding) != rank:
         raise ConvError(f"padding: got {padding!r}, allowed: one int or one (before, after) for each of {rank} spatial axes")
     pads = []
     for entry in padding:
-        pair = tuple(entry) if isinstance(entry, (Sequence, np.ndarray)) else (entry, entry)
+        pair = tuple(entry) if is_list(entry) else (entry, entry)
         if len(pair) != 2:
             raise ConvError(f"padding: got {entry!r} for an axis, allowed: an int or (before, after)")
         pads.append((integer(pair[0], "padding", -SIZE_LIMIT), integer(pair[1], "padding", -SIZE_LIMIT)))
@@ -378,9 +392,23 @@ def boundary_per_axis(boundary: Any, rank: int) -> list[str]:
     return [one_of(name, "boundary", BOUNDARIES) for name in names]
 
 
+def is_list(value: Any) -> bool:
+    """Return whether value holds one entry for each axis, rather than one for all."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def switch(value: Any, name: str) -> bool:
+    """Return value as a bool."""
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise ConvTypeError(f"{name}: got {value!r}, allowed: True, False")
+
+
 def per_axis(value: Any, name: str, rank: int, least: int) -> list[int]:
     """Return one integer for each spatial axis."""
-    if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, (str, bytes)):
+    if not is_list(value):
         return [integer(value, name, least)] * rank
     if len(value) != rank:
         raise ConvError(f"{name}: got {value!r}, allowed: one integer or one for each of {rank} spatial axes")
@@ -409,15 +437,19 @@ def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
 
 def fill_bytes(fill_value: Any, dtype: np.dtype[Any]) -> bytes:
     """Return one element of dtype; a value that the dtype cannot hold is refused, not cut."""
-    value = np.asarray(fill_value)
-    if value.size != 1 or value.dtype.kind not in "biufc":
+    value = as_array(fill_value, "fill_value")
+    if value.size != 1:
         raise ConvError(f"fill_value: got {fill_value!r}, allowed: one number")
     scalar = value.reshape(())
     if not np.can_cast(scalar.dtype, dtype, "same_kind") and not (scalar.dtype.kind in "biu" and dtype.kind in "biu"):
         raise ConvTypeError(f"fill_value: got {fill_value!r} for dtype {dtype}, allowed: a number of that kind")
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= int(scalar) <= np.iinfo(dtype).max:
         raise ConvError(f"fill_value: got {fill_value!r}, allowed: {np.iinfo(dtype).min} to {np.iinfo(dtype).max}")
-    return scalar.astype(dtype).tobytes()
+    with np.errstate(over="ignore"):
+        fill = scalar.astype(dtype)
+    if np.isfinite(scalar) and not np.isfinite(fill):
+        raise ConvError(f"fill_value: got {fill_value!r}, allowed: what {dtype} can hold")
+    return fill.tobytes()
 
 
 def check_sizes(problem: ConvProblem) -> None:
@@ -451,11 +483,21 @@ def check_out(out: Any, problem: ConvProblem) -> np.ndarray | None:
         raise ConvTypeError(f"out: got {type(out).__name__}, allowed: numpy.ndarray")
     if out.shape != problem.out_shape:
         raise ConvError(f"out: got shape {out.shape}, allowed: {problem.out_shape}")
-    if out.dtype != problem.dtype:
+    if out.dtype.newbyteorder("=") != problem.dtype:
         raise ConvTypeError(f"out: got dtype {out.dtype}, allowed: {problem.dtype}")
     if not out.flags.writeable:
         raise ConvError("out: got a read-only array, allowed: a writeable one")
     return out
+
+
+def check_shape(shape: Any, name: str, itemsize: int) -> tuple[int, ...]:
+    """Return a shape that an array could have."""
+    if not is_list(shape):
+        raise ConvTypeError(f"{name}: got {shape!r}, allowed: a sequence of integers >= 0")
+    sizes = tuple(integer(size, name, 0) for size in shape)
+    if math.prod(max(size, 1) for size in sizes) * itemsize > SIZE_LIMIT:
+        raise ConvError(f"{name}: got {sizes}, allowed: at most {SIZE_LIMIT} bytes")
+    return sizes
 
 
 def native(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

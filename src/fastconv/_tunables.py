@@ -30,6 +30,10 @@ DIRECT_WEIGHT_BYTES: Final = 256 * 1024
 # Multiply-adds in a work item: small depthwise images are grouped until an item is worth its set-up (about 0.1 us).
 ITEM_WORK: Final = 500_000
 
+# Products an output and outputs along an axis that a plan makes tables for; beyond them only the definition serves.
+TABLE_LIMIT: Final = 2**24
+AXIS_LIMIT: Final = 2**32
+
 # --- implicit GEMM ---------------------------------------------------------------------------------------------------
 
 # Bytes of a packed tile of input, all channels of a group and the halo.
@@ -47,7 +51,7 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 # --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
 
 # Share of the peak that the kernels reach on full tiles.
-DIRECT_EFFICIENCY: Final = 0.75
+DIRECT_EFFICIENCY: Final = 0.55
 GEMM_EFFICIENCY: Final = 0.97
 # What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
-GEMM_STORE_STEPS: Final = 14.0
+GEMM_STORE_STEPS: Final = 12.0

@@ -164,6 +164,7 @@ def _conv_in_range(
     x: Any, w: Any, bias: Any, out: Any, overflow: str, threads: int | None, options: dict[str, Any]
 ) -> np.ndarray:
     """Convolve integers in 64 bits, or in Python's integers where those could overflow, and bring them to range."""
+    _threads.check(threads)
     problem, operands = _problem.prepare(x, w, bias=bias, out=out, **options)
     if problem.dtype.kind not in "iu":
         raise ConvTypeError(f"overflow: got {overflow!r} with dtype {problem.dtype}, allowed: 'wrap', or integers")
@@ -317,5 +318,7 @@ def plan(w: Any, x_shape: Any, *, x_dtype: Any = None, **options: Any) -> Plan:
     if unknown:
         raise ConvTypeError(f"plan: got the keywords {sorted(unknown)}, allowed: those of fastconv.conv but out and overflow")
     w = np.array(_problem.as_array(w, "w"))
-    shape = tuple(_problem.integer(size, "x_shape", 0) for size in x_shape)
-    return Plan(w, shape, w.dtype if x_dtype is None else np.dtype(x_dtype), options)
+    dtype = w.dtype if x_dtype is None else _problem.check_dtype(x_dtype, "x_dtype")
+    if options.get("bias") is not None:
+        options["bias"] = np.array(_problem.as_array(options["bias"], "bias"))
+    return Plan(w, _problem.check_shape(x_shape, "x_shape", dtype.itemsize), dtype, options)

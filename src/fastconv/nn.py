@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import core
+from . import _problem, core
 from ._errors import ConvError
 from .drivers.lane import Lane
 
@@ -84,21 +84,20 @@ def conv2d(
             return result
     if data_format not in ("NCHW", "NHWC"):
         raise ConvError(f"data_format: got {data_format!r}, allowed: 'NCHW', 'NHWC'")
-    rank = np.ndim(input)
-    if rank not in (3, 4):
-        raise ConvError(f"input: got {rank} axes of shape {np.shape(input)}, allowed: 4, or 3 without a batch")
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise ConvError(f"padding: got {padding!r}, allowed: 'same', 'valid', an int or two")
-        if padding == "same" and np.any(np.asarray(stride) != 1):
-            raise ConvError(f"padding: got 'same' with stride {stride!r}, allowed: stride 1, or padding in numbers")
-    elif np.min(padding, initial=0) < 0 or np.ndim(padding) > 1:
-        raise ConvError(f"padding: got {padding!r}, allowed: 'same', 'valid', an int >= 0 or two")
+    x = _problem.as_array(input, "input")
+    if x.ndim not in (3, 4):
+        raise ConvError(f"input: got {x.ndim} axes of shape {x.shape}, allowed: 4, or 3 without a batch")
+    if not isinstance(padding, str):
+        padding = _problem.per_axis(padding, "padding", 2, 0)
+    elif padding not in ("same", "valid"):
+        raise ConvError(f"padding: got {padding!r}, allowed: 'same', 'valid', an int or two")
+    elif padding == "same" and _problem.per_axis(stride, "stride", 2, 1) != [1, 1]:
+        raise ConvError(f"padding: got 'same' with stride {stride!r}, allowed: stride 1, or padding in numbers")
     schedule, operands = core.prepare(
-        input,
+        x,
         weight,
         bias=bias,
-        layout=data_format if rank == 4 else data_format.replace("N", "", 1),
+        layout=data_format if x.ndim == 4 else data_format.replace("N", "", 1),
         stride=stride,
         padding=padding,
         center="right",
