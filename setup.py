@@ -1,8 +1,10 @@
 """The extension modules; everything else is in pyproject.toml."""
 
 import os
+import shlex
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -10,25 +12,28 @@ import numpy as np
 from setuptools import Extension, setup
 
 KERNELS = "src/fastconv/kernels"
+LEVELS = ("x86_v4", "x86_v3", "x86_v2", "neon", "scalar")
 SOURCES = {
-    "levels": [f"{KERNELS}/{name}.c" for name in ("cpu", "scratch", "level_x86_v4", "level_x86_v3", "level_x86_v2", "level_neon", "level_scalar")],
+    "levels": [f"{KERNELS}/{name}.c" for name in ("cpu", "scratch", *(f"level_{level}" for level in LEVELS))],
     "threads": [],
     "tile": [],
     "direct": [],
     "gemm": [],
     "lane": [],
 }
-HEADERS = [str(path) for pattern in ("src/fastconv/kernels/*.h", "src/fastconv/drivers/*.pxd") for path in sorted(Path().glob(pattern))]
+HEADERS = sorted(
+    str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)
+)
 
 
 def openmp_flags() -> list[str]:
     """Return the compiler's flag for OpenMP, or none where a program with it does not build."""
     if os.environ.get("FASTCONV_OPENMP", "1") == "0" or sys.platform == "win32":
         return []
-    compiler = os.environ.get("CC", "cc").split()
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
-        source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+        source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n", encoding="ascii")
         command = [*compiler, "-fopenmp", str(source), "-o", str(source.with_suffix(""))]
         probe = subprocess.run(command, capture_output=True, check=False)
     return ["-fopenmp"] if probe.returncode == 0 else []
@@ -38,8 +43,13 @@ OPENMP = openmp_flags()
 
 # -ffp-contract=fast: ISO mode would switch multiply-adds off. Never -ffast-math: NaN and Inf behave as in NumPy.
 FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# Python's own flags ask for debug information, six times the size of the code. CFLAGS can still ask for it.
+if "-g" not in os.environ.get("CFLAGS", ""):
+    FLAGS.append("-g0")
 
 setup(
+    # The C files that Cython makes go to build/, not beside their sources.
+    options={"build_ext": {"cython_c_in_temp": True}},
     ext_modules=[
         Extension(
             f"fastconv.drivers.{name}",
@@ -51,5 +61,5 @@ setup(
             extra_link_args=OPENMP,
         )
         for name, sources in SOURCES.items()
-    ]
+    ],
 )

@@ -47,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument(
-        "--image", type=Path, help="your own photograph (default: one that scikit-image ships)"
-    )
+    parser.add_argument("--image", type=Path, help="your own photograph (default: one that scikit-image ships)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: done within 30 seconds")
     parser.add_argument(
         "--output", type=Path, default=RESULTS_FOLDER, help="folder for JSON and PNG (default: bench/results)"
@@ -57,9 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure_all(
-    cases: Sequence[Case], peers: Sequence[Peer], effort: Effort, console: Console
-) -> list[Result]:
+def measure_all(cases: Sequence[Case], peers: Sequence[Peer], effort: Effort, console: Console) -> list[Result]:
     """Every case in every peer, with a bar that moves between the measurements."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     results = []

@@ -158,9 +158,7 @@ PEERS = (
 )
 
 
-def _channel_loop(
-    x: NDArray, w: NDArray, layer: Layer, same: Callable[[NDArray, NDArray], NDArray]
-) -> Work | None:
+def _channel_loop(x: NDArray, w: NDArray, layer: Layer, same: Callable[[NDArray, NDArray], NDArray]) -> Work | None:
     """A layer out of single-channel filters, the way it is written with a library that has no layers.
 
     `same` filters one channel; a stride picks from its result afterwards, for want of anything better.

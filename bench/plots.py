@@ -30,9 +30,7 @@ def ratio_plot(results: Sequence[Result], subtitle: str, path: Path) -> None:
         ratios, rows = zip(*points, strict=True) if points else ((), ())
         axes.scatter(ratios, rows, label=name, color=colour, marker=marker, s=55, zorder=3)
     axes.axvline(1.0, color="black", linewidth=1.2, zorder=2)
-    axes.text(
-        1.0, 1.0, "fastconv", transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=9
-    )
+    axes.text(1.0, 1.0, "fastconv", transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} x")
     axes.set_yticks(range(len(results)), [result.name for result in results])

@@ -35,9 +35,7 @@ def _finish(total, dtype):
     return total
 
 
-def correlate(
-    x, w, *, stride, dilation, input_dilation, padding, boundary, groups=1, fill_value=0, bias=None
-):
+def correlate(x, w, *, stride, dilation, input_dilation, padding, boundary, groups=1, fill_value=0, bias=None):
     """Cross-correlate `x` (N, C, *spatial) with `w` (O, C / groups, *kernel), of the same dtype.
 
     The spatial options have one value per axis; the result has the dtype of the operands.

@@ -13,9 +13,9 @@ import pytest
 # The benchmark is a program of the repository, not a part of the package that is installed.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import agreement, filters, layers, peers  # noqa: E402
-from bench.cases import FilterCase, LayerCase  # noqa: E402
-from bench.timing import Effort, Timed, race  # noqa: E402
+from bench import agreement, filters, layers, peers
+from bench.cases import FilterCase, LayerCase
+from bench.timing import Effort, Timed, race
 
 LAYERS = layers.load()
 

@@ -214,9 +214,7 @@ def test_boundary_aliases(name, alias):
     assert_like_scipy(name, data((4, 5), "int32"), data((3, 3), "int32"), "same", alias, 2)
 
 
-@pytest.mark.parametrize(
-    "got", ["ful", "FULL", "", 0, 1, 2, None, b"full", ["full"], np.array("full")], ids=repr
-)
+@pytest.mark.parametrize("got", ["ful", "FULL", "", 0, 1, 2, None, b"full", ["full"], np.array("full")], ids=repr)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_mode_is_one_of_three(name, got):
     with pytest.raises(ValueError, match=r"^mode: got .*, allowed: 'full', 'same', 'valid'$") as caught:
@@ -281,18 +279,14 @@ FILL_VALUES = (
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
 @pytest.mark.parametrize("value", FILL_VALUES, ids=repr)
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "int8", "int32", "int64", "uint64", "float32", "float64", "complex64"]
-)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "uint64", "float32", "float64", "complex64"])
 def test_fillvalue_is_refused_or_cast_as_scipy_does(dtype, value):
     # Nothing but the fill value is summed, so that the largest of them still give exact sums.
     a, b = np.zeros((2, 3), dtype), data((3, 2), dtype, 2)
     try:
         expected = scipy.signal.convolve2d(a, b, "full", "fill", value)
     except (TypeError, ValueError, OverflowError):
-        with pytest.raises(
-            (ConvError, ConvTypeError), match=r"^fillvalue: got .*, allowed: one value of dtype "
-        ):
+        with pytest.raises((ConvError, ConvTypeError), match=r"^fillvalue: got .*, allowed: one value of dtype "):
             signal.convolve2d(a, b, "full", "fill", value)
         return
     if isinstance(value, float) and not np.isfinite(value) and dtype == "complex64":
@@ -396,9 +390,7 @@ def test_no_taps_sum_to_zero(name, shapes, mode):
         assert_like_scipy(name, np.ones(shapes[0], dtype), np.ones(shapes[1], dtype), mode, boundary, 7)
 
 
-@pytest.mark.parametrize(
-    "shapes", [((0, 3), (2, 2)), ((3, 0), (2, 2)), ((0, 0), (2, 2)), ((0, 3), (1, 1))], ids=str
-)
+@pytest.mark.parametrize("shapes", [((0, 3), (2, 2)), ((3, 0), (2, 2)), ((0, 0), (2, 2)), ((0, 3), (1, 1))], ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_no_samples(name, shapes):
     a, b = np.ones(shapes[0]), np.ones(shapes[1])
@@ -431,17 +423,13 @@ def test_nothing_to_wrap_or_mirror(name, boundary):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_valid_refuses_empty_arrays(name, shapes):
     # SciPy returns (4, 4) zeros for the first of these.
-    with pytest.raises(
-        ConvError, match=r"^in1, in2: got shapes .*, allowed in mode 'valid': arrays that are "
-    ):
+    with pytest.raises(ConvError, match=r"^in1, in2: got shapes .*, allowed in mode 'valid': arrays that are "):
         getattr(signal, name)(np.ones(shapes[0]), np.ones(shapes[1]), "valid")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_full_refuses_a_negative_length(name):
-    with pytest.raises(
-        ConvError, match=r"^in1, in2: got shapes \(0, 3\) and \(0, 2\), allowed in mode 'full': "
-    ):
+    with pytest.raises(ConvError, match=r"^in1, in2: got shapes \(0, 3\) and \(0, 2\), allowed in mode 'full': "):
         getattr(signal, name)(np.ones((0, 3)), np.ones((0, 2)))
 
 
@@ -488,9 +476,7 @@ def test_operands_are_numeric_and_2d(name, bad, words):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_object_is_a_type_error_and_a_value_error(name):
     for expected in (TypeError, ValueError, ConvTypeError):
-        with pytest.raises(
-            expected, match="^in1: got dtype object, allowed: boolean, integer, floating and "
-        ):
+        with pytest.raises(expected, match="^in1: got dtype object, allowed: boolean, integer, floating and "):
             getattr(signal, name)(np.array([[1]], object), [[1]])
 
 
@@ -573,9 +559,7 @@ KINDS = {
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "int16", "int64", "float32", "float64", "complex64", "longdouble"]
-)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32", "float64", "complex64", "longdouble"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_kinds_of_arrays(name, dtype, kind):
     a, b = data((17, 21), dtype, 1), data((3, 4), dtype, 2)

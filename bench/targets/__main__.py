@@ -52,18 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(summary_table(rows))
     options.output.mkdir(parents=True, exist_ok=True)
     write(options.output, rows)
-    console.print(
-        f"figures: {options.output / 'targets.json'}, {options.output / 'targets.md'}", markup=False
-    )
+    console.print(f"figures: {options.output / 'targets.json'}, {options.output / 'targets.md'}", markup=False)
     return 0 if all(row.passed for row in rows) else 1
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.targets", description=__doc__)
-    parser.add_argument(
-        "--only", nargs="+", choices=GROUPS, default=list(GROUPS), help="groups to run (default: all)"
-    )
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS), help="groups to run (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument(
         "--output",

@@ -57,9 +57,8 @@ def memory(work: str, threads: str) -> int:
 
 def peak_shares(effort: str) -> list[dict[str, Any]]:
     """Shares of the FMA peak at the level that the environment forces."""
-    import fastconv.drivers.levels as levels
-
     import fastconv
+    import fastconv.drivers.levels as levels
 
     fastconv.set_num_threads(1)
     highest = max(COMPUTE_BOUND.values())

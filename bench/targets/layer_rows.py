@@ -58,9 +58,7 @@ def peak_rows(asked: Iterable[tuple[str, float]], suffix: str, effort: Effort) -
         seconds = race({OURS: Timed.once(_ours(layer)), _PEAK: Timed.once(_peak_probe(rates))}, effort)[OURS]
         share = layer.flops / seconds / max(rates)
         line = f"conv2d, share of the FMA peak{suffix}, asked {target:.0%}"
-        yield Row(
-            line, name, share, "%", target, seconds=seconds, peer=f"{max(rates) * 1e-9:.0f} GFLOP/s peak"
-        )
+        yield Row(line, name, share, "%", target, seconds=seconds, peer=f"{max(rates) * 1e-9:.0f} GFLOP/s peak")
 
 
 def operands(layer: Layer) -> tuple[NDArray, NDArray]:

@@ -78,9 +78,7 @@ def memory_works() -> list[str]:
 def import_time(effort: Effort) -> Iterator[Row]:
     """What importing fastconv takes once numpy is there."""
     runs = [float(_python("-c", _IMPORT)) for _ in range(_repeats(effort, 10))]
-    yield Row(
-        "import fastconv over import numpy", "import", min(runs) * 1e3, "ms", IMPORT_TARGET_MS, at_least=False
-    )
+    yield Row("import fastconv over import numpy", "import", min(runs) * 1e3, "ms", IMPORT_TARGET_MS, at_least=False)
 
 
 def v3(effort: Effort) -> Iterator[Row]:

@@ -69,9 +69,7 @@ def against(
     name, theirs = peer
     first, other = Timed.once(ours), Timed.once(theirs)
     x, w = operands
-    wrong = agreement.disagreement(
-        first.result, other.result, agreement.tolerance(x, w), max(w.shape[-2:]) // 2
-    )
+    wrong = agreement.disagreement(first.result, other.result, agreement.tolerance(x, w), max(w.shape[-2:]) // 2)
     if wrong:
         return Row(line, work, math.nan, "x", target, peer=name, note=f"differs from {name}: {wrong}")
     best = race({OURS: first, name: other}, effort)

@@ -45,9 +45,7 @@ def conv2d(effort: Effort) -> Iterator[Row]:
 def dtypes(effort: Effort) -> Iterator[Row]:
     """convolve2d of the other dtypes against SciPy."""
     for dtype, target in DTYPES.items():
-        yield _against_scipy(
-            f"convolve2d {dtype} 512² with 5x5, against SciPy", (512, 5), dtype, target, effort
-        )
+        yield _against_scipy(f"convolve2d {dtype} 512² with 5x5, against SciPy", (512, 5), dtype, target, effort)
 
 
 def tiny(effort: Effort) -> Iterator[Row]:

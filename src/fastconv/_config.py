@@ -23,9 +23,10 @@ def show_config() -> None:
     from importlib.metadata import version
 
     openmp = threads.openmp_version()
+    available, built = ", ".join(levels.available()), ", ".join(levels.compiled())
     rows = {
         "fastconv": version("fastconv"),
-        "level": f"{levels.current()} (available: {', '.join(levels.available())}; built: {', '.join(levels.compiled())})",
+        "level": f"{levels.current()} (available: {available}; built: {built})",
         "threads": f"{threads.get_num_threads()}",
         "OpenMP": f"{openmp}" if openmp else "none, one thread",
         "compiler": levels.compiler(),

@@ -16,7 +16,8 @@ _erf = np.vectorize(math.erf, otypes=[float])
 def _sigmoid(y: np.ndarray) -> np.ndarray:
     # exp of a non-positive number only, so that large inputs do not overflow.
     decay = np.exp(-np.abs(y))
-    return np.where(y >= 0, 1, decay).astype(y.dtype) / (1 + decay)
+    result: np.ndarray = np.where(y >= 0, 1, decay).astype(y.dtype) / (1 + decay)
+    return result
 
 
 def _gelu(y: np.ndarray) -> np.ndarray:

@@ -136,7 +136,9 @@ def row_segment_order(segments: Segments) -> np.ndarray:
     return np.lexsort((segments.offset, segments.segment)).astype(np.intp)
 
 
-def packed_layout(rows: Segments, columns: Segments, tile_rows: int, tile_columns: int, outer_taps: int, lanes: int) -> dict[str, Any]:
+def packed_layout(
+    rows: Segments, columns: Segments, tile_rows: int, tile_columns: int, outer_taps: int, lanes: int
+) -> dict[str, Any]:
     """Return the pitches and bases of a packed tile, in elements."""
     # A kernel may touch the row up to a whole vector behind the last column of the tile.
     width = -(-tile_columns // lanes) * lanes
@@ -195,10 +197,11 @@ def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
 
 
 def is_pointwise(problem: ConvProblem) -> bool:
-    """Return whether every output depends on the one sample at its own place."""
-    return all(
-        axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0 for axis in problem.axes
-    )
+    """Return whether every output depends on the one sample at its own place, and samples can follow each other."""
+    places = problem.spatial_axes
+    if places[-1] - places[0] != len(places) - 1:
+        return False
+    return all(axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0 for axis in problem.axes)
 
 
 def common(problem: ConvProblem, level: str, compute: Compute, axes: tuple[Axis, ...]) -> dict[str, Any]:
@@ -247,7 +250,7 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
 
     def packed_bytes(tile_rows: int, tile_columns: int) -> int:
         layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes)
-        return layout["channel_pitch"] * problem.channels * item
+        return int(layout["channel_pitch"]) * problem.channels * item
 
     while tile_rows > band and packed_bytes(tile_rows, tile_columns) > _tunables.DIRECT_PACKED_BYTES:
         tile_rows = max(tile_rows // 2, band)
@@ -338,7 +341,9 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
         return int(layout["channel_pitch"]) * problem.channels * item
 
     tile_rows = max(min(_tunables.GEMM_TILE_ROWS, y.out), 1)
-    tile_columns = equal_share(x.out, _tunables.GEMM_TILE_COLUMNS * (_tunables.GEMM_TILE_ROWS if flattened else 1), pixels)
+    tile_columns = equal_share(
+        x.out, _tunables.GEMM_TILE_COLUMNS * (_tunables.GEMM_TILE_ROWS if flattened else 1), pixels
+    )
     while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_rows -= 1
     while tile_columns > pixels and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
@@ -346,7 +351,9 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
     panel_bytes = problem.taps * panel * item
     needed = panel_bytes + packed_bytes(tile_rows, tile_columns)
     if needed > _tunables.GEMM_LIMIT_BYTES:
-        return Choice("gemm", refusal=f"one panel and one tile need {needed} bytes, more than {_tunables.GEMM_LIMIT_BYTES}")
+        return Choice(
+            "gemm", refusal=f"one panel and one tile need {needed} bytes, more than {_tunables.GEMM_LIMIT_BYTES}"
+        )
 
     layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
     row_offsets = layout["row_base"][rows.segment] + rows.offset * layout["pitch"]
@@ -369,11 +376,11 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
 
 
 def reference_result(problem: ConvProblem, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """Return the result by the definition, in the user's layout; the arrays may be of a wider dtype than the problem's."""
+    """Return the result by the definition, in the user's layout; arrays may be of a wider dtype than the problem's."""
     rank = len(problem.axes)
     order = [axis for axis in (problem.batch_axis, problem.channel_axis) if axis >= 0] + list(problem.spatial_axes)
     if problem.flip:
-        w = w[(..., *[slice(None, None, -1)] * rank)]
+        w = np.flip(w, tuple(range(w.ndim - rank, w.ndim)))
     if problem.conj:
         w = w.conj()
     sizes, kernel = [axis.n for axis in problem.axes], [axis.k for axis in problem.axes]
@@ -399,7 +406,9 @@ class ReferenceDriver:
         # float16 is summed in float32, as the kernels do.
         self.lane = np.dtype(np.float32) if problem.dtype == np.float16 else problem.dtype
 
-    def run(self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, threads: int | None = None) -> None:
+    def run(
+        self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, threads: int | None = None
+    ) -> None:
         """Write the convolution of x and w to out."""
         x, w = x.astype(self.lane, copy=False), w.astype(self.lane, copy=False)
         out[...] = reference_result(self.problem, x, w, bias)
@@ -508,7 +517,9 @@ def affordable(choice: Choice, problem: ConvProblem) -> Choice:
     needed = choice.driver.workspace_bytes
     if needed <= problem.max_workspace:
         return choice
-    return Choice(choice.algorithm, refusal=f"needs {needed} bytes of workspace, max_workspace is {problem.max_workspace}")
+    return Choice(
+        choice.algorithm, refusal=f"needs {needed} bytes of workspace, max_workspace is {problem.max_workspace}"
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -537,4 +548,6 @@ def reason(choice: Choice, taken: Choice) -> str:
         return f"{choice.algorithm}: {choice.refusal}"
     if math.isinf(choice.cost):
         return f"{choice.algorithm}: correct and slow, the last resort"
-    return f"{choice.algorithm}: {choice.cost / max(taken.cost, 1.0):.2f} times the cost of {taken.algorithm} by the model"
+    return (
+        f"{choice.algorithm}: {choice.cost / max(taken.cost, 1.0):.2f} times the cost of {taken.algorithm} by the model"
+    )

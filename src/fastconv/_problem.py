@@ -197,7 +197,9 @@ def prepare(
     if activation is not None:
         one_of(activation, "activation", tuple(ACTIVATIONS))
         if result_dtype.kind != "f":
-            raise ConvTypeError(f"activation: got {activation!r} with dtype {result_dtype}, allowed: real floating dtypes")
+            raise ConvTypeError(
+                f"activation: got {activation!r} with dtype {result_dtype}, allowed: real floating dtypes"
+            )
     problem = ConvProblem(
         batch=x.shape[batch_axis] if batch_axis >= 0 else 1,
         groups=groups,
@@ -238,17 +240,19 @@ def resolve_dtype(x: np.dtype[Any], w: np.dtype[Any], dtype: Any) -> np.dtype[An
     """Return the dtype of arithmetic and result, in native byte order."""
     if dtype is None:
         return np.result_type(x, w).newbyteorder("=")
-    wanted = check_dtype(dtype, "dtype").newbyteorder("=")
+    wanted: np.dtype[Any] = check_dtype(dtype, "dtype").newbyteorder("=")
     for name, given in (("x", x), ("w", w)):
         if not np.can_cast(given, wanted, "same_kind"):
-            raise ConvTypeError(f"dtype: got {wanted} for {name} of dtype {given}, allowed: a cast of the same kind or upwards")
+            raise ConvTypeError(
+                f"dtype: got {wanted} for {name} of dtype {given}, allowed: a cast of the same kind or upwards"
+            )
     return wanted
 
 
 def check_dtype(dtype: Any, name: str) -> np.dtype[Any]:
     """Return a dtype that can be computed with."""
     try:
-        wanted = np.dtype(dtype)
+        wanted: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
         raise ConvTypeError(f"{name}: got {dtype!r}, allowed: what numpy.dtype takes") from error
     if wanted.kind not in "biufc":
@@ -332,19 +336,17 @@ def make_axes(
             raise ConvError(f"boundary: got {boundaries[i]!r} for an empty axis {i}, allowed: 'constant'")
         padded = extents[i] + lo + hi
         if padded < 0 or min(lo, hi) < -extents[i]:
-            raise ConvError(f"padding: got ({lo}, {hi}) along spatial axis {i}, allowed: to crop at most {extents[i]} samples")
-        if padded < windows[i] and not is_empty(padded, windows[i], strides[i]):
+            raise ConvError(
+                f"padding: got ({lo}, {hi}) along spatial axis {i}, allowed: to crop at most {extents[i]} samples"
+            )
+        # An empty input may have an empty result; any other too small for the kernel is a mistake.
+        if padded < windows[i] - (sizes[i] == 0):
             raise ConvError(
                 f"w: got a window of {windows[i]} samples along spatial axis {i}, allowed: at most the "
                 f"{padded} samples of the padded input ({lo} + {extents[i]} + {hi})"
             )
         axes.append(Axis(sizes[i], kernel[i], strides[i], dilations[i], input_dilations[i], lo, hi, boundaries[i]))
     return tuple(axes)
-
-
-def is_empty(padded: int, window: int, stride: int) -> bool:
-    """Return whether the last window ends just one step before the first could: no outputs, but no contradiction."""
-    return padded == window - 1 and stride == 1
 
 
 def pads_per_axis(
@@ -363,7 +365,9 @@ def pads_per_axis(
         pad = integer(padding, "padding", -SIZE_LIMIT)
         return [(pad, pad)] * rank
     if len(padding) != rank:
-        raise ConvError(f"padding: got {padding!r}, allowed: one int or one (before, after) for each of {rank} spatial axes")
+        raise ConvError(
+            f"padding: got {padding!r}, allowed: one int or one (before, after) for each of {rank} spatial axes"
+        )
     pads = []
     for entry in padding:
         pair = tuple(entry) if is_list(entry) else (entry, entry)
@@ -388,7 +392,9 @@ def boundary_per_axis(boundary: Any, rank: int) -> list[str]:
     """Return one boundary name for each spatial axis."""
     names = [boundary] * rank if isinstance(boundary, str) else boundary
     if not isinstance(names, Sequence) or len(names) != rank:
-        raise ConvError(f"boundary: got {boundary!r}, allowed: one of {BOUNDARIES}, or one for each of {rank} spatial axes")
+        raise ConvError(
+            f"boundary: got {boundary!r}, allowed: one of {BOUNDARIES}, or one for each of {rank} spatial axes"
+        )
     return [one_of(name, "boundary", BOUNDARIES) for name in names]
 
 

@@ -42,7 +42,8 @@ def _dilated(n: int, dilation: int) -> int:
 
 def _out_length(axis: Any) -> int:
     padded = _dilated(axis.n, axis.input_dilation) + axis.lo + axis.hi
-    return max((padded - ((axis.k - 1) * axis.dilation + 1)) // axis.stride + 1, 0)
+    length: int = max((padded - ((axis.k - 1) * axis.dilation + 1)) // axis.stride + 1, 0)
+    return length
 
 
 def _axis_map(axis: Any) -> _AxisMap:

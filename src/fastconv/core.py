@@ -171,8 +171,10 @@ def _conv_in_range(
     result = exact(problem, operands, threads)
     limits = np.iinfo(problem.dtype)
     if overflow == "raise" and result.size and not limits.min <= result.min() <= result.max() <= limits.max:
-        raise ConvError(f"overflow: got results from {result.min()} to {result.max()}, allowed: the range of {problem.dtype}")
-    result = np.clip(result, limits.min, limits.max).astype(problem.dtype)
+        raise ConvError(
+            f"overflow: got results from {result.min()} to {result.max()}, allowed: the range of {problem.dtype}"
+        )
+    result = np.asarray(np.clip(result, limits.min, limits.max), problem.dtype)
     if operands.out is None:
         return result
     operands.out[...] = result
@@ -188,8 +190,9 @@ def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: i
         as_object = None if bias is None else bias.astype(object)
         return _plan.reference_result(problem, x.astype(object), w.astype(object), as_object)
     wide = replace(problem, dtype=np.dtype(np.int64), fill=np.array(fill).astype(np.int64).tobytes())
-    in_int64 = [None if array is None else array.astype(np.int64) for array in (x, w, bias)]
-    return execute(_plan.make(wide, levels.current()), _problem.Operands(*in_int64, out=None), threads)  # type: ignore[arg-type]
+    wide_bias = None if bias is None else bias.astype(np.int64)
+    operands = _problem.Operands(x.astype(np.int64), w.astype(np.int64), wide_bias, out=None)
+    return execute(_plan.make(wide, levels.current()), operands, threads)
 
 
 def _largest(array: np.ndarray) -> int:
@@ -314,9 +317,11 @@ def plan(w: Any, x_shape: Any, *, x_dtype: Any = None, **options: Any) -> Plan:
     >>> p(np.ones((64, 64), np.float32))[0, :3]
     array([4., 6., 6.], dtype=float32)
     """
-    unknown = options.keys() - conv.__kwdefaults__.keys() | options.keys() & {"out", "overflow"}
+    unknown = options.keys() - (conv.__kwdefaults__ or {}).keys() | options.keys() & {"out", "overflow"}
     if unknown:
-        raise ConvTypeError(f"plan: got the keywords {sorted(unknown)}, allowed: those of fastconv.conv but out and overflow")
+        raise ConvTypeError(
+            f"plan: got the keywords {sorted(unknown)}, allowed: those of fastconv.conv but out and overflow"
+        )
     w = np.array(_problem.as_array(w, "w"))
     dtype = w.dtype if x_dtype is None else _problem.check_dtype(x_dtype, "x_dtype")
     if options.get("bias") is not None:

@@ -280,6 +280,10 @@ cdef class Driver(Geometry):
         """Every register tile of a packed tile, from left to right, so that one may write into the next."""
         cdef fc_gemm_tile tile
         cdef ptrdiff_t p, r, i, start, stop, n = (width + self.level.gemm_pixels - 1) // self.level.gemm_pixels
+        # Two short rows make one tile where their results follow each other.
+        cdef ptrdiff_t paired = 0
+        if 2 * width <= self.level.gemm_pixels and arrays.out_y == width * arrays.out_x:
+            paired = rows // 2 * 2
         tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
         tile.taps, tile.n_taps = self.tap_offsets, self.taps
         tile.pixel_pitch = arrays.out_x // self.computed_bytes
@@ -288,11 +292,18 @@ cdef class Driver(Geometry):
             tile.weights = weights + p * self.panel_bytes
             tile.bias = scratch.bias + p * self.panel * self.computed_bytes
             tile.channels_out = min(self.panel, channels_out - p * self.panel)
-            for r in range(rows):
+            tile.gap = self.pitch - width
+            tile.pixels = tile.writable = 2 * width
+            for r in range(0, paired, 2):
+                tile.src = scratch.packed + r * self.pitch * self.computed_bytes
+                tile.dst = out + p * self.panel * arrays.out_channel + r * arrays.out_y
+                self.kernel(&tile)
+            tile.gap = 0
+            for r in range(paired, rows):
                 for i in range(n):
                     # Equal shares: 27 pixels are 14 + 13, which keeps the accumulators busy.
                     start, stop = i * width // n, (i + 1) * width // n
                     tile.src = scratch.packed + (r * self.pitch + start) * self.computed_bytes
                     tile.pixels, tile.writable = stop - start, width - start
-                    tile.dst = (out + p * self.panel * arrays.out_channel + r * arrays.out_y + start * arrays.out_x)
+                    tile.dst = out + p * self.panel * arrays.out_channel + r * arrays.out_y + start * arrays.out_x
                     self.kernel(&tile)

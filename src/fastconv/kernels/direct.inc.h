@@ -121,10 +121,19 @@ FC_INLINE void FC_ID(direct_block)(const fc_direct_tile *tile, ptrdiff_t y, ptrd
         }
     }
     const FC_T *origin = (const FC_T *)tile->src + (y * tile->src_pitch + x) * PARTS;
-    if (is_3x3)
+    if (is_3x3) {
+        /* A 3 x 3 kernel waits for memory more than for arithmetic: fetch the rows that the next band adds. */
+        const FC_T *next = origin + (rows + 2) * tile->src_pitch * PARTS;
+        FC_UNROLL
+        for (int r = 0; r < rows; r++) {
+            FC_UNROLL
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(next + r * tile->src_pitch * PARTS + v * FC_LANES);
+        }
         FC_ID(direct_3x3)(&acc, origin + (tile->planes->src + tile->columns[0]) * PARTS, tile, rows, vectors);
-    else
+    } else {
         FC_ID(direct_planes)(&acc, origin, tile, rows, vectors);
+    }
     FC_T *dst = (FC_T *)tile->dst + (y * tile->dst_pitch + x) * PARTS;
     FC_UNROLL
     for (int r = 0; r < rows; r++) {

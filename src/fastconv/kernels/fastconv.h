@@ -95,6 +95,7 @@ typedef void fc_direct(const fc_direct_tile *tile);
  *
  *     weights panel: [channel][tap][gemm_columns], output channels side by side, zeros behind the last
  *     pixel r of channel c under tap t: src[c * channel_pitch + taps[t] + r]
+ *     and src[... + r + gap] for the second half, r >= (pixels + 1) / 2: two short rows in one tile
  *
  * Writes dst[r * pixel_pitch + o * channel_out_pitch] for r < pixels <= gemm_pixels, o < channels_out <= gemm_columns;
  * where pixel_pitch is 1, also anything for pixels <= r < writable, if that saves it a partial vector.
@@ -110,6 +111,7 @@ typedef struct {
     ptrdiff_t pixel_pitch, channel_out_pitch;
     ptrdiff_t pixels, channels_out;
     ptrdiff_t writable;
+    ptrdiff_t gap;
 } fc_gemm_tile;
 
 typedef void fc_gemm(const fc_gemm_tile *tile);

@@ -71,7 +71,7 @@ FC_INLINE void FC_ID(gemm_pixels)(const fc_gemm_tile *tile, int pixels) {
     const ptrdiff_t *taps = tile->taps;
     for (ptrdiff_t c = 0; c < tile->channels; c++, src += tile->channel_pitch) {
         for (ptrdiff_t t = 0; t < tile->n_taps; t++, weights += COLUMNS) {
-            const FC_T *x = src + taps[t];
+            const FC_T *x = src + taps[t], *second = x + tile->gap;
             FC_ID(vec) w[FC_GEMM_VECTORS];
             FC_UNROLL
             for (int v = 0; v < FC_GEMM_VECTORS; v++)
@@ -80,7 +80,7 @@ FC_INLINE void FC_ID(gemm_pixels)(const fc_gemm_tile *tile, int pixels) {
             for (int r = 0; r < pixels; r++) {
                 FC_UNROLL
                 for (int v = 0; v < FC_GEMM_VECTORS; v++)
-                    acc[r][v] += w[v] * x[r];
+                    acc[r][v] += w[v] * (r < (pixels + 1) / 2 ? x : second)[r];
             }
         }
     }

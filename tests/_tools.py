@@ -1,0 +1,80 @@
+"""What several test files share: exact data, comparison, the level in use, and other Python processes."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+
+from fastconv import nn, signal
+from fastconv.drivers import levels
+
+BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+REALS = ("float16", "float32", "float64", "longdouble")
+COMPLEXES = ("complex64", "complex128", "clongdouble")
+DTYPES = ("bool", *INTEGERS, *REALS, *COMPLEXES)
+
+
+def data(shape, dtype="float32", seed=0, most=4):
+    """Return small whole numbers, whose sums are exact in any order; those of integer dtypes take the whole range."""
+    rng = np.random.default_rng(seed)
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+    values = rng.integers(-most, most + 1, shape)
+    if dtype.kind == "b":
+        return values > most // 2
+    return (values + (1j * rng.integers(-most, most + 1, shape) if dtype.kind == "c" else 0)).astype(dtype)
+
+
+def assert_same(actual, expected):
+    """Equal in type, dtype, shape and every value; NaN equals NaN."""
+    assert type(actual) is np.ndarray
+    assert actual.dtype == expected.dtype
+    assert actual.dtype.isnative
+    assert actual.shape == expected.shape
+    np.testing.assert_array_equal(actual, expected)
+
+
+def assert_same_bits(actual, expected):
+    """Equal to the last bit, the sign of zero included."""
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    assert actual.tobytes() == expected.tobytes()
+
+
+def prefilled(shape, dtype):
+    """Return an array in which an element that nobody wrote shows: NaN, or a number that data rarely make."""
+    dtype = np.dtype(dtype)
+    return np.full(shape, np.nan if dtype.kind in "fc" else dtype.type(85), dtype)
+
+
+@contextmanager
+def at_level(name):
+    """Use a level; the faces forget their remembered calls, which hold on to the level they were made with."""
+    lanes = (*signal._lanes, nn._lane)
+    with levels.use(name):
+        for lane in lanes:
+            lane.clear()
+        try:
+            yield
+        finally:
+            for lane in lanes:
+                lane.clear()
+
+
+def run_python(code, *, timeout=60, **environment):
+    """Run code in a Python of its own, without this process's settings for fastconv and OpenMP."""
+    ours = ("FASTCONV_LEVEL", "FASTCONV_NUM_THREADS", "OMP_NUM_THREADS")
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

@@ -1,0 +1,121 @@
+"""A module imports only from below it in the picture of `fastconv`'s docstring."""
+
+import ast
+import re
+from pathlib import Path
+
+import fastconv
+
+PACKAGE = Path(fastconv.__file__).parent
+
+# From the top of the picture to the bottom; modules of one rank do not know each other, unless SIDEWAYS says so.
+RANKS = (
+    {"__main__"},
+    {"__init__"},
+    {"_config"},
+    {"signal", "nn"},
+    {"core"},
+    {"_plan"},
+    {"_problem"},
+    {"drivers.direct", "drivers.gemm", "drivers.lane"},
+    {"drivers.tile"},
+    {"drivers.levels", "drivers.threads"},
+    {"drivers.kernels", "drivers"},
+    {"_reference", "_errors", "_tunables", "_epilogue"},
+)
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+
+CIMPORT = re.compile(r"^\s*(?:from\s+(fastconv[\w.]*)\s+c?import\s+(.+)|c?import\s+(fastconv[\w.]*))", re.MULTILINE)
+
+
+def modules():
+    """Return the name, relative to the package, and the source file of every module."""
+    sources = [*PACKAGE.glob("*.py")]
+    sources += [path for path in (PACKAGE / "drivers").iterdir() if path.suffix in (".py", ".pyx", ".pxd")]
+    return [
+        (".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"), path) for path in sources
+    ]
+
+
+def resolve(parent, name):
+    """Return the module that `from parent import name` reads: parent.name if there is one, else parent."""
+    inner = f"{parent}.{name}" if parent else name
+    return inner if inner in RANK else parent or "__init__"
+
+
+def imported_by_python(name, path):
+    """Return the modules of this package that a Python source imports, wherever in it the statement stands."""
+    package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
+    package = [] if name == "__init__" else package
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                start = package[: len(package) - (node.level - 1)]
+                parent = ".".join([*start, *(node.module.split(".") if node.module else [])])
+            elif node.module and node.module.split(".")[0] == "fastconv":
+                parent = ".".join(node.module.split(".")[1:])
+            else:
+                continue
+            found |= {resolve(parent, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {
+                ".".join(alias.name.split(".")[1:]) or "__init__"
+                for alias in node.names
+                if alias.name.split(".")[0] == "fastconv"
+            }
+    return found
+
+
+def imported_by_cython(path):
+    """Return the modules of this package that a Cython source imports or cimports."""
+    found = set()
+    for parent, names, whole in CIMPORT.findall(path.read_text(encoding="utf-8")):
+        if whole:
+            found.add(".".join(whole.split(".")[1:]) or "__init__")
+        else:
+            inside = ".".join(parent.split(".")[1:])
+            found |= {resolve(inside, name.split(" as ")[0].strip(" ()")) for name in names.split(",")}
+    return found
+
+
+def test_every_module_has_its_place():
+    assert {name for name, _ in modules()} == RANK.keys()
+
+
+def test_imports_go_one_way():
+    wrong = []
+    seen = 0
+    for name, path in modules():
+        imports = imported_by_python(name, path) if path.suffix == ".py" else imported_by_cython(path)
+        imports -= {name}  # a .pyx and its own .pxd
+        seen += len(imports)
+        wrong += [f"{path.name} imports {other}" for other in sorted(imports) if not RANK[name] < RANK.get(other, -1)]
+    assert wrong == []
+    # Fewer would mean that the statements are no longer found.
+    assert seen > 40
+
+
+def test_the_reference_stands_alone():
+    assert imported_by_python("_reference", PACKAGE / "_reference.py") == set()
+
+
+def test_import_statements_are_understood(tmp_path):
+    source = tmp_path / "signal.py"
+    source.write_text(
+        "from . import core, nn\nfrom .drivers.lane import Lane\nimport fastconv._plan\nfrom fastconv import _errors\n"
+    )
+    assert imported_by_python("signal", source) == {"core", "nn", "drivers.lane", "_plan", "_errors"}
+    source = tmp_path / "direct.pyx"
+    source.write_text(
+        "from fastconv.drivers.tile cimport Arrays\n    from fastconv import _tunables, _plan\ncimport numpy\n"
+    )
+    assert imported_by_cython(source) == {"drivers.tile", "_tunables", "_plan"}
+
+
+def test_kernels_know_no_python():
+    sources = [*(PACKAGE / "kernels").glob("*.[ch]")]
+    assert sources
+    for path in sources:
+        assert "Python.h" not in path.read_text(encoding="utf-8"), path.name
+        assert "omp.h" not in path.read_text(encoding="utf-8"), path.name
