@@ -46,6 +46,8 @@ FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall"
 # Python's own flags ask for debug information, six times the size of the code. CFLAGS can still ask for it.
 if "-g" not in os.environ.get("CFLAGS", ""):
     FLAGS.append("-g0")
+# Without OpenMP, Cython still counts the rounds of a prange, for nobody. Modules with sources in C keep the warning.
+CYTHON_ONLY_FLAGS = [] if OPENMP else ["-Wno-unused-but-set-variable"]
 
 setup(
     # The C files that Cython makes go to build/, not beside their sources.
@@ -57,7 +59,7 @@ setup(
             depends=HEADERS,
             include_dirs=[KERNELS, np.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-            extra_compile_args=FLAGS + OPENMP,
+            extra_compile_args=FLAGS + OPENMP + ([] if sources else CYTHON_ONLY_FLAGS),
             extra_link_args=OPENMP,
         )
         for name, sources in SOURCES.items()

@@ -569,6 +569,23 @@ def test_views_without_strides(level):
         assert_same(far, np.full((1, 2, 4, 4), np.float32(12 * math.prod(kernel))))
 
 
+def test_axes_of_one_sample(level):
+    """NumPy gives an axis of one element any stride, 0 if it comes from np.newaxis."""
+    for kernel, algorithm in (((1, 1), "gemm"), ((1, 1), "direct"), ((3, 1), "gemm"), ((3, 1), "direct")):
+        w = data((4, 5, *kernel), seed=1)
+        for x in (data((2, 5, 12))[..., np.newaxis], data((2, 5, 12))[:, :, :, np.newaxis][:, ::-1]):
+            expected = _reference.conv(x, w, layout="NCHW", padding=((1, 1), (0, 0)))
+            out = prefilled((2, 4, expected.shape[2]), "float32")[..., np.newaxis]
+            options = {"layout": "NCHW", "padding": ((1, 1), (0, 0)), "algorithm": algorithm}
+            assert_same(fastconv.conv(x, w, **options), expected)
+            assert np.array_equal(fastconv.conv(x, w, out=out, **options), expected)
+            check(x, w, layout="NCHW", algorithm=algorithm)
+        row = data((5, 12))[np.newaxis, :, np.newaxis]
+        check(row, w.transpose(0, 1, 3, 2), layout="NCHW", algorithm=algorithm)
+    thin = data((1, 6, 40))
+    check(thin.transpose(1, 2, 0)[np.newaxis], data((3, 6, 1, 1), seed=1), layout="NCHW", algorithm="gemm")
+
+
 def test_dilation_beyond_every_array(level):
     x, w = data((4, 20)), data((3, 3), seed=1)
     assert_same(fastconv.conv(x, w, dilation=10**12, padding="same"), x * w[1, 1])

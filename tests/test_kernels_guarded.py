@@ -66,7 +66,9 @@ def test_a_fence_holds_what_it_is_given():
         fence.array((fence.size + 1,), "u1", "last")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "uint8", "int16", "int32", "int64", "float16", "bool"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "complex64", "complex128", "uint8", "int16", "int32", "int64", "float16", "bool"]
+)
 def test_direct(level, fences, dtype):
     x, w = data((14, 140), dtype, most=2), data((3, 3), dtype, 1, most=2)
     valid = _reference.conv(x, w)
@@ -93,7 +95,14 @@ def test_direct_with_other_kernels(level, fences, kernel):
 @pytest.mark.parametrize("algorithm", ["direct", "gemm"])
 def test_options(level, fences, algorithm):
     x, w, bias = data((2, 4, 9, 70)), data((6, 2, 3, 3), seed=1), data(6, seed=2)
-    spacings = ({"stride": 2}, {"stride": (1, 3)}, {"dilation": 2}, {"dilation": (3, 4)}, {"input_dilation": 2}, {"flip": True})
+    spacings = (
+        {"stride": 2},
+        {"stride": (1, 3)},
+        {"dilation": 2},
+        {"dilation": (3, 4)},
+        {"input_dilation": 2},
+        {"flip": True},
+    )
     paddings = ("valid", "same", "full", ((-1, 2), (3, -2)))
     for spacing, padding, boundary, width in itertools.product(spacings, paddings, BOUNDARIES, (9, 18, 35, 70)):
         options = {**spacing, "padding": padding, "boundary": boundary, "groups": 2, "layout": "NCHW"}
@@ -109,7 +118,9 @@ def test_gemm(level, fences, dtype, kernel):
     x, w, bias = data((1, 5, 2 + rows, 45), dtype), data((70, 5, *kernel), dtype, 1), data(70, dtype, 2)
     expected = _reference.conv(x, w, bias=bias, layout="NCHW")
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-    for channels_out, width in itertools.product((1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65), (*range(1, 16), 28, 29, 41)):
+    for channels_out, width in itertools.product(
+        (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65), (*range(1, 16), 28, 29, 41)
+    ):
         taken, right = slice(channels_out), np.ascontiguousarray(expected[:, :channels_out, :, :width])
         options = {"bias": bias[taken], "algorithm": "gemm"}
         fences.conv(x[..., : width + columns - 1], w[taken], right, layout="NCHW", **options)
@@ -121,7 +132,10 @@ def test_layers(level, fences):
     for groups, per_group, per_group_out in ((8, 1, 1), (4, 2, 3), (1, 1, 9), (1, 9, 1), (1, 8, 40), (3, 1, 2)):
         for height, width, kernel in itertools.product((1, 4, 7), (1, 7, 14, 28, 33), (1, 3)):
             x = data((2, groups * per_group, height, width))
-            w, bias = data((groups * per_group_out, per_group, kernel, kernel), seed=1), data(groups * per_group_out, seed=2)
+            w, bias = (
+                data((groups * per_group_out, per_group, kernel, kernel), seed=1),
+                data(groups * per_group_out, seed=2),
+            )
             options = {"groups": groups, "padding": kernel // 2}
             expected = _reference.conv(x, w, bias=bias, layout="NCHW", **options)
             fences.conv(x, w, expected, function=nn.conv2d, bias=bias, **options)
@@ -141,7 +155,9 @@ def test_other_ranks(level, fences, rank):
 def test_the_signal_face(level, fences):
     for width, boundary in itertools.product(WIDTHS, ("fill", "symm", "wrap")):
         x, w = data((6, width)), data((3, 5), seed=1)
-        expected = _reference.conv(x, w, padding="full", boundary={"fill": "constant", "symm": "symmetric"}.get(boundary, boundary), flip=True)
+        expected = _reference.conv(
+            x, w, padding="full", boundary={"fill": "constant", "symm": "symmetric"}.get(boundary, boundary), flip=True
+        )
         fences.conv(x, w, expected, function=signal.convolve2d, boundary=boundary)
 
 

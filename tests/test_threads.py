@@ -366,7 +366,9 @@ def test_the_gil_is_released():
     x, w = np.ones((600, 600), np.float32), np.ones((201, 201), np.float32)
     for call in (
         lambda: fastconv.conv(x, w, threads=1),
-        lambda: fastconv.conv(np.ones((1, 256, 64, 64), np.float32), np.ones((256, 256, 5, 5), np.float32), layout="NCHW", threads=1),
+        lambda: fastconv.conv(
+            np.ones((1, 256, 64, 64), np.float32), np.ones((256, 256, 5, 5), np.float32), layout="NCHW", threads=1
+        ),
     ):
         running = threading.Event()
         done = threading.Event()
@@ -423,17 +425,20 @@ except KeyboardInterrupt:
     print("alive", flush=True)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(15, process.kill)
+    watchdog.start()
     try:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.3)
         process.send_signal(signals.SIGINT)
         sent = time.monotonic()
         assert process.stdout.readline() == "interrupted\n"
-        # The calls take a minute and more when nobody interrupts them.
+        # The calls take half a minute and more when nobody interrupts them.
         assert time.monotonic() - sent < 5
         assert process.stdout.readline() == "alive\n"
         assert process.wait(HANG) == 0
     finally:
+        watchdog.cancel()
         process.kill()
         process.wait()
         process.stdout.close()

@@ -259,6 +259,12 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     if packed_bytes(tile_rows, tile_columns) > _tunables.DIRECT_PACKED_BYTES and tile_rows > 1:
         tile_rows = 1
 
+    # Ctrl-C is looked for between tiles.
+    while tile_rows > 1 and tile_rows * tile_columns * problem.taps > _tunables.TILE_WORK:
+        tile_rows = tile_rows // 2
+    while tile_columns > wide and tile_rows * tile_columns * problem.taps > _tunables.TILE_WORK:
+        tile_columns = max(tile_columns // 2 // wide * wide, wide)
+
     layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes)
     planes = make_planes(problem.channels, outer_taps, rows, x.k, layout)
     inside_y, inside_x = inside(y), inside(x)

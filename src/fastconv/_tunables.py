@@ -27,6 +27,10 @@ DIRECT_PACKED_BYTES: Final = 256 * 1024
 # Bytes of packed weights a thread holds; output channels are taken in blocks that fit.
 DIRECT_WEIGHT_BYTES: Final = 256 * 1024
 
+# Multiply-adds in a tile and between two looks at the clock: a few milliseconds, so that Ctrl-C answers within 0.1 s.
+TILE_WORK: Final = 200_000_000
+POLL_WORK: Final = 2_000_000
+
 # Multiply-adds in a work item: small depthwise images are grouped until an item is worth its set-up (about 0.1 us).
 ITEM_WORK: Final = 500_000
 

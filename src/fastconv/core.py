@@ -253,7 +253,7 @@ class Plan:
         x = _problem.as_array(x, "x")
         if x.shape != self._x_shape:
             raise ConvError(f"x: got shape {x.shape}, allowed: {self._x_shape}, which the plan was made for")
-        if x.dtype != self._x_dtype:
+        if x.dtype.newbyteorder("=") != self._x_dtype.newbyteorder("="):
             raise ConvTypeError(f"x: got dtype {x.dtype}, allowed: {self._x_dtype}, which the plan was made for")
         out = _problem.check_out(out, problem)
         operands = _problem.Operands(_problem.native(x, problem.dtype), self._w, self._bias, out)

@@ -9,6 +9,7 @@ cimport numpy as cnp
 from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
+from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
@@ -18,6 +19,9 @@ cnp.import_array()
 
 cdef enum:
     LINE = 64  # bytes; parts of the scratch memory begin on one of their own
+
+
+cdef double POLL_WORK = _tunables.POLL_WORK
 
 
 cdef inline ptrdiff_t lines(ptrdiff_t size) noexcept nogil:
@@ -42,6 +46,8 @@ cdef struct Scratch:
     ptrdiff_t *kernel_rows  # offsets of the rows of a kernel, in the order of the row segments
     Outer outer
     ptrdiff_t weights_key  # which weights are packed
+    Region *region         # to be polled by the calling thread, NULL for others
+    double work            # multiply-adds since it was polled
 
 
 cdef class Driver(Geometry):
@@ -197,6 +203,8 @@ cdef class Driver(Geometry):
         cdef Scratch scratch
         cdef ptrdiff_t item, rest, block, n, outer, rows
         self.lay_out(call, thread, &scratch)
+        scratch.region = region if thread == 0 else NULL
+        scratch.work = 0
         for item in range(start, stop):
             if region.stopped:
                 return
@@ -209,8 +217,6 @@ cdef class Driver(Geometry):
             block = rest // self.batch
             self.outer_start(&call.arrays, outer, &scratch.outer)
             self.band(call, &scratch, n, block * self.group_block, rows)
-            if thread == 0 and (stop > 1 or item > 0):
-                region_poll(region)
 
     cdef void lay_out(self, Call *call, int thread, Scratch *scratch) noexcept nogil:
         cdef char *at = call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes
@@ -271,12 +277,20 @@ cdef class Driver(Geometry):
         cdef const Arrays *arrays = &call.arrays
         cdef ptrdiff_t channel, o, row_pitch = arrays.out_y // self.computed_bytes
         cdef ptrdiff_t kernel_bytes = self.channels * self.taps * self.computed_bytes
+        cdef double work = <double>tile.height * tile.width * self.channels * self.taps
         # A packed tile that is narrower than a register tile is computed into scratch memory, which has slack.
         cdef bint out_plain = call.out_plain and tile.width >= (
             self.register_columns if tile.src == scratch.packed else self.lanes)
         cdef char *dst
         tile.slack = not out_plain and tile.src == scratch.packed
         for o in range(self.channels_out):
+            if scratch.region != NULL:
+                scratch.work += work
+                if scratch.work > POLL_WORK:
+                    scratch.work = 0
+                    region_poll(scratch.region)
+                    if scratch.region.stopped:
+                        return
             channel = g * self.channels_out + o
             if call.w_plain:
                 tile.weights = arrays.w + channel * kernel_bytes

@@ -46,6 +46,8 @@ cdef struct Scratch:
     TileMap map
     Outer outer
     ptrdiff_t weights_key  # the first output channel whose weights are packed
+    # What the packed tile holds: its place in the image, and the image.
+    ptrdiff_t y0, x0, outer_index, n, g
 
 
 cdef class Driver(Geometry):
@@ -199,9 +201,9 @@ cdef class Driver(Geometry):
             n = rest % self.batch
             rest //= self.batch
             block = rest % self.n_out_blocks
-            self.outer_start(&call.arrays, outer, &scratch.outer)
-            self.tile(call, &scratch, n, rest // self.n_out_blocks, block * self.out_block,
-                      rows * self.tile_rows, chunk * self.tile_columns)
+            self.pack_tile(call, &scratch, n, rest // self.n_out_blocks, outer, rows * self.tile_rows,
+                           chunk * self.tile_columns)
+            self.tile(call, &scratch, block * self.out_block)
             if thread == 0:
                 region_poll(region)
 
@@ -216,7 +218,7 @@ cdef class Driver(Geometry):
         self.lay_out_map(at, &scratch.map)
         at += lines(self.map_bytes())
         scratch.outer.taps = <ptrdiff_t *>at
-        scratch.weights_key = -1
+        scratch.weights_key = scratch.y0 = -1
 
     cdef const char *block_weights(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t first,
                                    ptrdiff_t n) noexcept nogil:
@@ -261,19 +263,33 @@ cdef class Driver(Geometry):
                                    at + y * arrays.w_y + x * arrays.w_x + j * arrays.w_out, self.computed_bytes)
                         k += 1
 
-    cdef void tile(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first,
-                   ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
-        """A block of output channels on one tile: pack, then compute and store."""
+    cdef void pack_tile(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t outer, ptrdiff_t y0,
+                        ptrdiff_t x0) noexcept nogil:
+        """Pack a tile, or as much of it as the tile before does not share."""
         cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t rows = min(self.tile_rows, self.y.out - y0), width = min(self.tile_columns, self.x.out - x0)
+        cdef bint same_place = scratch.y0 == y0 and scratch.x0 == x0 and scratch.outer_index == outer
+        if same_place and scratch.n == n and scratch.g == g:
+            return
+        if same_place:
+            self.runs_only(&scratch.map)
+        else:
+            self.outer_start(arrays, outer, &scratch.outer)
+            self.start_tile(arrays, y0, min(self.tile_rows, self.y.out - y0), x0,
+                            min(self.tile_columns, self.x.out - x0), &scratch.map)
+        scratch.y0, scratch.x0, scratch.outer_index, scratch.n, scratch.g = y0, x0, outer, n, g
+        self.pack(arrays, arrays.x + n * arrays.x_batch + g * self.channels * arrays.x_channel, &scratch.outer,
+                  &scratch.map, scratch.packed)
+
+    cdef void tile(self, Call *call, Scratch *scratch, ptrdiff_t first) noexcept nogil:
+        """A block of output channels, from `first` of the group on, on the packed tile."""
+        cdef const Arrays *arrays = &call.arrays
         cdef ptrdiff_t channels_out = min(self.out_block, self.channels_out - first)
-        cdef const char *weights = self.block_weights(call, scratch, g, first, channels_out)
-        cdef const char *x = arrays.x + n * arrays.x_batch + g * self.channels * arrays.x_channel
-        cdef char *out = (arrays.out + n * arrays.out_batch + (g * self.channels_out + first) * arrays.out_channel
-                          + scratch.outer.out_offset + y0 * arrays.out_y + x0 * arrays.out_x)
-        self.start_tile(arrays, y0, rows, x0, width, &scratch.map)
-        self.pack(arrays, x, &scratch.outer, &scratch.map, scratch.packed)
-        self.register_tiles(arrays, scratch, weights, channels_out, out, rows, width)
+        cdef const char *weights = self.block_weights(call, scratch, scratch.g, first, channels_out)
+        cdef char *out = (arrays.out + scratch.n * arrays.out_batch
+                          + (scratch.g * self.channels_out + first) * arrays.out_channel
+                          + scratch.outer.out_offset + scratch.y0 * arrays.out_y + scratch.x0 * arrays.out_x)
+        self.register_tiles(arrays, scratch, weights, channels_out, out, scratch.map.rows,
+                            min(self.tile_columns, self.x.out - scratch.x0))
 
     cdef void register_tiles(self, const Arrays *arrays, const Scratch *scratch, const char *weights,
                              ptrdiff_t channels_out, char *out, ptrdiff_t rows, ptrdiff_t width) noexcept nogil:
