@@ -226,7 +226,8 @@ def test_fill_values_that_floats_do_hold(value):
 def test_kernels_larger_than_the_padded_input():
     for rows, columns in ((2, 10), (1, 10), (9, 2), (9, 1)):
         axis = 0 if rows < 3 else 1
-        message = f"^w: got a window of 3 samples along spatial axis {axis}, allowed: at most the {min(rows, columns)} samples"
+        most = min(rows, columns)
+        message = f"^w: got a window of 3 samples along spatial axis {axis}, allowed: at most the {most} samples"
         refused(ConvError, message, x=X[:, :, :rows, :columns])
         refused(ConvError, message, x=X[0, 0, :rows, :columns], w=W[0, 0], layout=None, stride=3)
         with pytest.raises(ConvError, match=message):
@@ -325,7 +326,7 @@ print("alive")
         "fastconv.conv(np.broadcast_to(one, (2**16, 2**17)), np.broadcast_to(one, (2**16, 2**17)))",
         "fastconv.conv(np.broadcast_to(one, (2**40, 1, 1, 1)), np.ones((1, 1, 1, 1), 'f'), layout='NCHW')",
         "fastconv.conv(np.broadcast_to(one, (1, 2**40, 1)), np.broadcast_to(one, (1, 2**40, 1)), layout='NCW')",
-        "fastconv.conv(np.broadcast_to(one, (1, 2**40, 1)), np.broadcast_to(one, (2**40, 1, 1)), layout='NCW', groups=2**40)",
+        "fastconv.conv(*(np.broadcast_to(one, s) for s in ((1, 2**40, 1), (2**40, 1, 1))), layout='NCW', groups=2**40)",
         "fastconv.conv(np.broadcast_to(one, (1, 1, 1)), np.broadcast_to(one, (2**40, 1, 1)), layout='NCW')",
         "fastconv.conv(np.ones(4), np.ones(3), input_dilation=2**40)",
         "fastconv.conv(np.ones(4, 'i2'), np.ones(3, 'i2'), padding=2**40, overflow='raise')",

@@ -347,6 +347,26 @@ def test_images_of_several_tiles(level):
     check(x, data((70, 24, 1, 1), seed=1, most=2), layout="NCHW", algorithm="gemm")
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 1)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_weights_of_several_blocks(level, kernel, groups):
+    """More weights than are packed at a time, on several images of several tiles."""
+    channels = 1024 if kernel == (1, 1) else 256
+    x = data((2, channels * groups, 6, 10 if groups == 2 else 70), most=1)
+    w, bias = data((460 * groups, channels, *kernel), seed=1, most=1), data(460 * groups, seed=2)
+    options = {"layout": "NCHW", "groups": groups, "stride": 1 if groups == 1 else (2, 1), "bias": bias}
+    actual = fastconv.conv(x, w, algorithm="gemm", threads=1, **options)
+    assert_same_bits(fastconv.conv(x, w, algorithm="gemm", threads=2, **options), actual)
+    for o in (0, 31, 128, 459, 460 * groups - 1):
+        first = o // 460 * channels
+        one = options | {"groups": 1, "bias": bias[o : o + 1]}
+        expected = _reference.conv(x[:, first : first + channels], w[o : o + 1], **one)
+        assert np.array_equal(actual[:, o : o + 1], expected), o
+    plan = fastconv.plan(w, x.shape, algorithm="gemm", **options)
+    assert_same_bits(plan(x), actual)
+    assert_same_bits(fastconv.conv(x[1:2], w, algorithm="gemm", **options), actual[1:2].copy())
+
+
 def test_many_channels_and_taps(level):
     x, w = data((1, 700, 5, 9), most=1), data((3, 700, 3, 3), seed=1, most=1)
     for algorithm in ("direct", "gemm"):

@@ -36,7 +36,7 @@ def check(*arguments, **options):
 
 
 def shrunk(layer):
-    """Return shapes and options of a layer with fewer channels and samples, of the same kind and with the same edges."""
+    """Return the shapes and groups of a smaller layer of the same kind."""
     height = layer.height if layer.height < 16 else 15 + layer.height % 2
     width = layer.width if layer.width < 24 else 23 + layer.width % 2
     groups = min(layer.groups, 4)

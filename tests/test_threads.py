@@ -29,10 +29,6 @@ def work(threads=2):
 """
 
 
-def threads_of(process="self"):
-    return len(os.listdir(f"/proc/{process}/task"))
-
-
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 has_openmp = pytest.mark.skipif(not drivers_threads.openmp_version(), reason="this build has one thread")
@@ -314,28 +310,31 @@ def test_a_plan_may_be_shared():
 
 @on_linux
 @has_openmp
-def test_concurrent_calls_do_not_multiply_threads():
+def test_a_call_during_another_starts_no_threads():
     code = f"""
-import os, threading
+import os, threading, time
 {WORK}
-most = 0
-
-def keep_working():
-    global most
-    for _ in range(10):
-        work(threads=4)
-        most = max(most, len(os.listdir("/proc/self/task")))
-
-callers = [threading.Thread(target=keep_working) for _ in range(8)]
-for caller in callers:
-    caller.start()
-for caller in callers:
-    caller.join()
-print(most)
+count = lambda: len(os.listdir("/proc/self/task"))
+image, kernel = np.ones((2500, 2500), np.float32), np.ones((101, 101), np.float32)
+for _ in range(20):
+    long = threading.Thread(target=fastconv.conv, args=(image, kernel), kwargs={{"threads": 2}})
+    before = count()
+    long.start()
+    while count() < before + 2 and long.is_alive():
+        time.sleep(0.001)
+    during = count()
+    work(threads=4)
+    after = count()
+    if long.is_alive():
+        print(during, after)
+        break
+    long.join()
+long.join()
 """
     done = run_python(code, timeout=HANG, OPENBLAS_NUM_THREADS="1")
-    # libgomp keeps the idle workers of every caller that ever led a region, so a few callers may have three each.
-    assert int(done.stdout) <= 1 + 8 + 8 * 3, done.stderr
+    during, after = map(int, done.stdout.split())
+    assert during >= 3, done.stderr
+    assert after == during
 
 
 def test_nested_calls():

@@ -116,15 +116,16 @@ cdef class Driver(Geometry):
             self.groups * self.n_out_blocks * self.batch * self.outer_outs * self.n_row_blocks * self.n_chunks)
         if items == 0:
             return
-        if not self.is_flat(x):
-            x = np.ascontiguousarray(x)
-        if not self.is_flat(out):
+        self.bind_x(x, &call.arrays)
+        self.bind_out(out, &call.arrays)
+        if self.flattened and not self.flat_stride(x, &call.arrays.x_x):
+            self.run(np.ascontiguousarray(x), w, bias, out, threads, panels)
+            return
+        if self.flattened and not self.flat_stride(out, &call.arrays.out_x):
             result = np.empty((<object>out).shape, out.dtype)
             self.run(x, w, bias, result, threads, panels)
             out[...] = result
             return
-        self.bind_x(x, &call.arrays)
-        self.bind_out(out, &call.arrays)
         self.bind_w(w, &call.arrays)
         call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
         call.w_plain = self.weights_plain(&call.arrays)
@@ -140,18 +141,22 @@ cdef class Driver(Geometry):
         finally:
             region_leave(&region)
 
-    cdef bint is_flat(self, cnp.ndarray array):
-        """Whether all samples of an image lie the same distance apart, if the plan needs that."""
+    cdef bint flat_stride(self, cnp.ndarray array, ptrdiff_t *stride):
+        """Find the distance between neighbouring samples of an image, if it is the same for all; else return False."""
         cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(array)
-        cdef int rank = <int>len(self.spatial_axes), i, axis
-        cdef ptrdiff_t stride = strides[<int>self.spatial_axes[rank - 1]]
-        if not self.flattened:
-            return True
-        for i in range(rank - 1, -1, -1):
+        cdef ptrdiff_t samples = 1
+        cdef int i, axis
+        stride[0] = self.computed_bytes
+        for i in range(<int>len(self.spatial_axes) - 1, -1, -1):
             axis = self.spatial_axes[i]
-            if strides[axis] != stride and cnp.PyArray_DIM(array, axis) > 1:
+            # The stride of an axis of one sample means nothing.
+            if cnp.PyArray_DIM(array, axis) == 1:
+                continue
+            if samples == 1:
+                stride[0] = strides[axis]
+            elif strides[axis] != samples * stride[0]:
                 return False
-            stride *= cnp.PyArray_DIM(array, axis)
+            samples *= cnp.PyArray_DIM(array, axis)
         return True
 
     cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:

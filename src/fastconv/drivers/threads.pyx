@@ -9,6 +9,7 @@ Three rules keep OpenMP harmless in a Python process:
 * Ctrl-C is looked for between tiles by the calling thread.
 """
 
+import operator
 import os
 from contextlib import contextmanager
 
@@ -83,9 +84,12 @@ def openmp_version():
 
 
 cdef int checked(object threads) except -1:
-    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
-        raise ConvTypeError(f"threads: got {threads!r}, allowed: integers from 1 to 4096")
-    n = threads.__index__()
+    try:
+        if isinstance(threads, bool):
+            raise TypeError
+        n = operator.index(threads)
+    except TypeError:
+        raise ConvTypeError(f"threads: got {threads!r}, allowed: integers from 1 to 4096") from None
     if not 1 <= n <= 4096:
         raise ConvError(f"threads: got {n}, allowed: integers from 1 to 4096")
     return n
