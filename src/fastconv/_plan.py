@@ -118,6 +118,7 @@ class DirectPlan(TilePlan):
     inside_y: tuple[int, int]  # outputs whose window lies inside the input
     inside_x: tuple[int, int]
     can_read_plain: bool
+    chunk_block: int  # chunks in a work item
     group_block: int
     out_block: int
 
@@ -276,6 +277,12 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     taps = problem.taps
     work = taps * max(x.out * min(tile_rows, y.out) * problem.channels_out, 1)
     out_bytes = taps * item
+    row_blocks = edges(y.out, *inside_y, band, tile_rows)
+    chunks = edges(x.out, *inside_x, wide, tile_columns)
+    # Where bands are few, as in one dimension, each is cut into items of its own.
+    bands = problem.batch * math.prod(axis.out for axis in axes[:-2]) * (len(row_blocks) - 1)
+    chunk_work = taps * max(tile_rows * tile_columns * problem.channels_out, 1)
+    few = bands < _tunables.FEW_BANDS
     tiles = DirectPlan(
         **common(problem, level, compute, axes),
         **layout,
@@ -283,11 +290,12 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
         columns=(layout["column_base"][columns.segment] + columns.offset).astype(np.intp),
         plain_columns=np.arange(x.k, dtype=np.intp) * x.dilation,
         row_taps=row_segment_order(rows),
-        row_blocks=edges(y.out, *inside_y, band, tile_rows),
-        chunks=edges(x.out, *inside_x, wide, tile_columns),
+        row_blocks=row_blocks,
+        chunks=chunks,
         inside_y=inside_y,
         inside_x=inside_x,
         can_read_plain=can_read_plain,
+        chunk_block=max(1, _tunables.ITEM_WORK // chunk_work if few else len(chunks) - 1),
         group_block=max(1, min(problem.groups, _tunables.ITEM_WORK // work)),
         out_block=max(1, min(problem.channels_out, _tunables.DIRECT_WEIGHT_BYTES // out_bytes)),
     )

@@ -34,6 +34,9 @@ POLL_WORK: Final = 2_000_000
 # Multiply-adds in a work item: small depthwise images are grouped until an item is worth its set-up (about 0.1 us).
 ITEM_WORK: Final = 500_000
 
+# With fewer bands of rows than this, threads could not share them evenly.
+FEW_BANDS: Final = 16
+
 # Products an output and outputs along an axis that a plan makes tables for; beyond them only the definition serves.
 TABLE_LIMIT: Final = 2**24
 AXIS_LIMIT: Final = 2**32

@@ -1,7 +1,8 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
 """The direct algorithm: every dtype with a kernel, any number of channels, any rank.
 
-A work item is a band of output rows of one image for a few groups. Its columns are cut into chunks; a chunk whose
+A work item is a band of output rows of one image for a few groups, or a part of one where the bands are few. Its
+columns are cut into chunks; a chunk whose
 whole window lies inside a plain array is read where it stands, any other is packed with its halo first.
 """
 
@@ -52,7 +53,7 @@ cdef struct Scratch:
 
 cdef class Driver(Geometry):
     cdef fc_direct *kernel
-    cdef ptrdiff_t register_columns, n_planes, n_row_blocks, n_chunks, group_block, out_block, thread_bytes, weights_bytes
+    cdef ptrdiff_t register_columns, n_planes, n_row_blocks, n_chunks, chunk_block, n_chunk_blocks, group_block, out_block, thread_bytes, weights_bytes
     cdef double work
     cdef const fc_plane *planes
     cdef const ptrdiff_t *columns
@@ -77,6 +78,8 @@ cdef class Driver(Geometry):
         self.chunks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.chunks)
         self.n_planes, self.n_row_blocks, self.n_chunks = len(plan.planes), len(plan.row_blocks) - 1, len(plan.chunks) - 1
         self.group_block, self.out_block = plan.group_block, plan.out_block
+        self.chunk_block = plan.chunk_block
+        self.n_chunk_blocks = (self.n_chunks + self.chunk_block - 1) // self.chunk_block
         self.can_read_plain = plan.can_read_plain
         self.inside_y0, self.inside_y1 = plan.inside_y
         self.inside_x0, self.inside_x1 = plan.inside_x
@@ -104,7 +107,7 @@ cdef class Driver(Geometry):
         """Write the convolution of x and w to out, which shares memory with neither."""
         cdef Call call
         cdef Region region
-        cdef ptrdiff_t items = self.batch * self.outer_outs * self.n_row_blocks * (
+        cdef ptrdiff_t items = self.batch * self.outer_outs * self.n_row_blocks * self.n_chunk_blocks * (
             (self.groups + self.group_block - 1) // self.group_block)
         if items == 0 or self.channels_out == 0 or self.x.out == 0:
             return
@@ -201,7 +204,7 @@ cdef class Driver(Geometry):
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch scratch
-        cdef ptrdiff_t item, rest, block, n, outer, rows
+        cdef ptrdiff_t item, rest, block, n, outer, rows, chunk
         self.lay_out(call, thread, &scratch)
         scratch.region = region if thread == 0 else NULL
         scratch.work = 0
@@ -209,14 +212,16 @@ cdef class Driver(Geometry):
             if region.stopped:
                 return
             # Neighbouring items share the weights of their groups.
-            rows = item % self.n_row_blocks
-            rest = item // self.n_row_blocks
+            chunk = item % self.n_chunk_blocks
+            rest = item // self.n_chunk_blocks
+            rows = rest % self.n_row_blocks
+            rest //= self.n_row_blocks
             outer = rest % self.outer_outs
             rest //= self.outer_outs
             n = rest % self.batch
             block = rest // self.batch
             self.outer_start(&call.arrays, outer, &scratch.outer)
-            self.band(call, &scratch, n, block * self.group_block, rows)
+            self.band(call, &scratch, n, block * self.group_block, rows, chunk * self.chunk_block)
 
     cdef void lay_out(self, Call *call, int thread, Scratch *scratch) noexcept nogil:
         cdef char *at = call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes
@@ -233,8 +238,9 @@ cdef class Driver(Geometry):
         scratch.outer.taps = <ptrdiff_t *>at
         scratch.weights_key = -1
 
-    cdef void band(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t group, ptrdiff_t block) noexcept nogil:
-        """All columns of a band of rows, for a block of groups."""
+    cdef void band(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t group, ptrdiff_t block,
+                   ptrdiff_t first_chunk) noexcept nogil:
+        """A block of chunks of a band of rows, for a block of groups."""
         cdef fc_direct_tile tile
         cdef ptrdiff_t y0 = self.row_blocks[block], chunk, x0, g
         cdef ptrdiff_t last = min(group + self.group_block, self.groups)
@@ -243,7 +249,7 @@ cdef class Driver(Geometry):
         tile.height = self.row_blocks[block + 1] - y0
         tile.n_planes = self.n_planes
         tile.n_columns = self.x.k
-        for chunk in range(self.n_chunks):
+        for chunk in range(first_chunk, min(first_chunk + self.chunk_block, self.n_chunks)):
             x0 = self.chunks[chunk]
             tile.width = self.chunks[chunk + 1] - x0
             if rows_plain and tile.width >= self.lanes and x0 >= self.inside_x0 and x0 + tile.width <= self.inside_x1:
