@@ -550,9 +550,8 @@ def make(problem: ConvProblem, level: str) -> Schedule:
     else:
         choices = [affordable(PLANNERS[problem.algorithm](problem, level), problem)]
         if choices[0].driver is None:
-            raise ConvError(
-                f"algorithm: got {problem.algorithm!r}, which refuses: {choices[0].refusal}, allowed: 'auto', 'reference'"
-            )
+            why = f"which refuses: {choices[0].refusal}"
+            raise ConvError(f"algorithm: got {problem.algorithm!r}, {why}, allowed: 'auto', 'reference'")
     taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
     return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over)
