@@ -478,7 +478,9 @@ def check_bias(bias: Any, channels_out: int, channel_axis: int, dtype: np.dtype[
         raise ConvError(f"bias: got shape {array.shape}, allowed: ({channels_out},), one number for each channel out")
     if not np.can_cast(array.dtype, dtype, "same_kind"):
         raise ConvTypeError(f"bias: got dtype {array.dtype}, allowed: one that casts to {dtype}")
-    return np.ascontiguousarray(array.reshape(-1), dtype)
+    if array.ndim == 1 and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    return np.require(array.reshape(-1), dtype, ["C", "A"])
 
 
 def check_out(out: Any, problem: ConvProblem) -> np.ndarray | None:

@@ -101,7 +101,7 @@ cdef class Lane:
             return
         if not plain_option(options) or len(schedule.problem.out_shape) > MAX_AXES:
             return
-        if bias is not None and operands.bias is not bias:
+        if bias is not None and (operands.bias is not bias or bias.dtype != schedule.bias_dtype):
             return
         key = self.key(x, w, bias)
         if key is None:
