@@ -4,9 +4,8 @@ import ast
 import re
 from pathlib import Path
 
-import fastconv
-
-PACKAGE = Path(fastconv.__file__).parent
+# The sources: an installed package has no .pyx.
+PACKAGE = Path(__file__).parents[1] / "src" / "fastconv"
 
 # From the top of the picture to the bottom; modules of one rank do not know each other, unless SIDEWAYS says so.
 RANKS = (

@@ -336,3 +336,15 @@ def test_the_face_is_the_core(threads):
         x, w, bias=bias, layout="NCHW", stride=(2, 1), padding=(1, 2), dilation=(1, 3), groups=2, center="right"
     )
     assert_same(nn.conv2d(x, w, bias, (2, 1), (1, 2), (1, 3), 2), expected)
+
+
+@pytest.mark.parametrize("bias", [None, np.arange(4, dtype="f4")], ids=["plain", "bias"])
+def test_a_second_call_takes_the_short_lane(bias):
+    x, w = np.ones((1, 2, 6, 6), "f4"), np.ones((4, 2, 3, 3), "f4")
+    options = (1, 0, 1, 1, "NCHW", "auto")
+    nn._lane.clear()
+    assert nn._lane.run(x, w, bias, options, None) is None
+    first = nn.conv2d(x, w, bias)
+    assert_same(nn._lane.run(x, w, bias, options, None), first)
+    assert nn._lane.run(x, w, bias, (1.0, 0, 1, 1, "NCHW", "auto"), None) is None
+    assert nn._lane.run(x.astype("f8"), w, bias, options, None) is None
