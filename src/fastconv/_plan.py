@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -52,15 +52,14 @@ _COMPUTE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
+class Segments(NamedTuple):
     """The taps of an axis, in runs that share a residue modulo the stride.
 
     Output p and tap i of a segment read sample ``start + (p + i) * stride`` of the padded axis.
     """
 
     start: np.ndarray  # the first sample, one a segment
-    count: np.ndarray  # samples a segment spans at one output: the last i plus 1
+    span: np.ndarray  # samples a segment spans at one output: the last i plus 1
     segment: np.ndarray  # of each tap
     offset: np.ndarray  # i of each tap
 
@@ -76,12 +75,12 @@ def make_segments(axis: Axis, max_gap: int) -> Segments:
     segment, offset = np.empty_like(order), np.empty_like(order)
     segment[order] = np.cumsum(first) - 1
     offset[order] = step[order] - step[start][segment[order]]
-    count = np.zeros(len(start), np.intp)
-    np.maximum.at(count, segment, offset + 1)
-    return Segments(sample[start], count, segment, offset)
+    span = np.zeros(len(start), np.intp)
+    np.maximum.at(span, segment, offset + 1)
+    return Segments(sample[start], span, segment, offset)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class TilePlan:
     """What a driver is built from; the arrays are intp. `tile.pyx` draws the packed tile."""
 
@@ -105,7 +104,7 @@ class TilePlan:
     column_base: np.ndarray
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class DirectPlan(TilePlan):
     """Adds the kernel's tables, and how the output is cut into work items."""
 
@@ -123,7 +122,7 @@ class DirectPlan(TilePlan):
     out_block: int
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, match_args=False)
 class GemmPlan(TilePlan):
     """Adds the micro-kernel's table of taps, and the block of output channels whose weights are packed together."""
 
@@ -143,10 +142,10 @@ def packed_layout(
     """Return the pitches and bases of a packed tile, in elements."""
     # A kernel may touch the row up to a whole vector behind the last column of the tile.
     width = -(-tile_columns // lanes) * lanes
-    column_span = columns.count - 1
+    column_span = columns.span - 1
     column_base = np.concatenate([[0], np.cumsum(width + column_span)]).astype(np.intp)
     pitch = -(-int(column_base[-1]) // lanes) * lanes
-    row_base = np.concatenate([[0], np.cumsum((tile_rows + rows.count - 1) * pitch)]).astype(np.intp)
+    row_base = np.concatenate([[0], np.cumsum((tile_rows + rows.span - 1) * pitch)]).astype(np.intp)
     outer_pitch = int(row_base[-1])
     return {
         "tile_rows": tile_rows,
@@ -155,7 +154,7 @@ def packed_layout(
         "outer_pitch": outer_pitch,
         "channel_pitch": outer_pitch * outer_taps,
         "row_start": rows.start,
-        "row_count": rows.count,
+        "row_count": rows.span,
         "row_base": row_base[:-1].copy(),
         "column_start": columns.start,
         "column_span": column_span,
@@ -179,8 +178,7 @@ def edges(total: int, first: int, last: int, edge: int, step: int) -> np.ndarray
     return np.concatenate([*cuts, [total]], dtype=np.intp)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The outcome of planning one algorithm: a plan for its driver, or the reason against it."""
 
     algorithm: str
@@ -441,8 +439,7 @@ PLANNERS: dict[str, Callable[[ConvProblem, str], Choice]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """A problem with its algorithm, ready to run on arrays.
 
     Attributes
@@ -459,8 +456,8 @@ class Schedule:
     problem: ConvProblem
     level: str
     algorithm: str
-    driver: Any = field(repr=False, compare=False)
-    tiles: TilePlan | None = field(repr=False, compare=False)
+    driver: Any
+    tiles: TilePlan | None
     passed_over: tuple[str, ...]
 
     @property

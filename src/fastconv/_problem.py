@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,8 +29,7 @@ CENTERS = ("left", "right")
 SIZE_LIMIT = 2**48
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(NamedTuple):
     """One spatial axis: input samples, kernel taps, and how one slides over the other.
 
     Attributes
@@ -71,8 +69,7 @@ class Axis:
         return (self.extent + self.lo + self.hi - self.window) // self.stride + 1
 
 
-@dataclass(frozen=True, slots=True)
-class ConvProblem:
+class ConvProblem(NamedTuple):
     """Everything about a convolution but its arrays.
 
     Attributes

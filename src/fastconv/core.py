@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -189,7 +188,7 @@ def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: i
     if reach >= 2**63:
         as_object = None if bias is None else bias.astype(object)
         return _plan.reference_result(problem, x.astype(object), w.astype(object), as_object)
-    wide = replace(problem, dtype=np.dtype(np.int64), fill=np.array(fill).astype(np.int64).tobytes())
+    wide = problem._replace(dtype=np.dtype(np.int64), fill=np.array(fill).astype(np.int64).tobytes())
     wide_bias = None if bias is None else bias.astype(np.int64)
     operands = _problem.Operands(x.astype(np.int64), w.astype(np.int64), wide_bias, out=None)
     return execute(_plan.make(wide, levels.current()), operands, threads)

@@ -127,8 +127,12 @@ static void FC_ID(pack_panel)(void *panel, const void *weights, ptrdiff_t row_pi
         for (; first + FC_LANES <= rows && k + FC_LANES <= k_size; k += FC_LANES) {
             FC_ID(vec) block[FC_LANES];
             FC_UNROLL
-            for (int i = 0; i < FC_LANES; i++)
-                block[i] = FC_ID(load)(src + (first + i) * row_pitch + k);
+            for (int i = 0; i < FC_LANES; i++) {
+                const FC_T *row = src + (first + i) * row_pitch + k;
+                block[i] = FC_ID(load)(row);
+                /* So many rows at once are more streams than the hardware follows. */
+                __builtin_prefetch(row + 8 * FC_LANES);
+            }
             FC_ID(transpose)(block);
             FC_UNROLL
             for (int i = 0; i < FC_LANES; i++)
