@@ -242,49 +242,23 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     # Rows of a segment have to be neighbours to share loads; columns may lie up to a vector apart.
     rows, columns = make_segments(y, 1), make_segments(x, lanes)
 
-    band = sizes["direct_rows"]
-    wide = lanes * sizes["direct_vectors"]
-    tile_columns = max(min(_tunables.DIRECT_TILE_ROW_BYTES // item, -(-x.out // lanes) * lanes), 1)
-    tile_rows = max(min(_tunables.DIRECT_TILE_ROWS, y.out), 1)
+    def layout_of(tile_rows: int, tile_columns: int) -> dict[str, Any]:
+        return packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes)
 
-    def packed_bytes(tile_rows: int, tile_columns: int) -> int:
-        layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes)
-        return int(layout["channel_pitch"]) * problem.channels * item
-
-    while tile_rows > band and packed_bytes(tile_rows, tile_columns) > _tunables.DIRECT_PACKED_BYTES:
-        tile_rows = max(tile_rows // 2, band)
-    while tile_columns > wide and packed_bytes(tile_rows, tile_columns) > _tunables.DIRECT_PACKED_BYTES:
-        tile_columns = max(tile_columns // 2 // wide * wide, wide)
-    if packed_bytes(tile_rows, tile_columns) > _tunables.DIRECT_PACKED_BYTES and tile_rows > 1:
-        tile_rows = 1
-
-    # Ctrl-C is looked for between tiles.
-    while tile_rows > 1 and tile_rows * tile_columns * problem.taps > _tunables.TILE_WORK:
-        tile_rows = tile_rows // 2
-    while tile_columns > wide and tile_rows * tile_columns * problem.taps > _tunables.TILE_WORK:
-        tile_columns = max(tile_columns // 2 // wide * wide, wide)
-
-    layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes)
-    planes = make_planes(problem.channels, outer_taps, rows, x.k, layout)
-    inside_y, inside_x = inside(y), inside(x)
-    can_read_plain = (
-        compute.dtype.itemsize == problem.dtype.itemsize and x.stride == 1 and all(a.input_dilation == 1 for a in axes)
-    )
-    if not can_read_plain:
-        inside_y, inside_x = (0, 0), (0, 0)
-    taps = problem.taps
-    work = taps * max(x.out * min(tile_rows, y.out) * problem.channels_out, 1)
-    out_bytes = taps * item
+    band, wide = sizes["direct_rows"], lanes * sizes["direct_vectors"]
+    tile_rows, tile_columns = direct_tile(problem, item, band, wide, layout_of)
+    layout = layout_of(tile_rows, tile_columns)
+    can_read_plain = item == problem.dtype.itemsize and x.stride == 1 and all(a.input_dilation == 1 for a in axes)
+    inside_y, inside_x = (inside(y), inside(x)) if can_read_plain else ((0, 0), (0, 0))
     row_blocks = edges(y.out, *inside_y, band, tile_rows)
     chunks = edges(x.out, *inside_x, wide, tile_columns)
     # Where bands are few, as in one dimension, each is cut into items of its own.
-    bands = problem.batch * math.prod(axis.out for axis in axes[:-2]) * (len(row_blocks) - 1)
-    chunk_work = taps * max(tile_rows * tile_columns * problem.channels_out, 1)
-    few = bands < _tunables.FEW_BANDS
+    few = problem.batch * math.prod(axis.out for axis in axes[:-2]) * (len(row_blocks) - 1) < _tunables.FEW_BANDS
+    row_work = problem.taps * problem.channels_out * min(tile_rows, y.out)
     tiles = DirectPlan(
         **common(problem, level, compute, axes),
         **layout,
-        planes=planes,
+        planes=make_planes(problem.channels, outer_taps, rows, x.k, layout),
         columns=(layout["column_base"][columns.segment] + columns.offset).astype(np.intp),
         plain_columns=np.arange(x.k, dtype=np.intp) * x.dilation,
         row_taps=row_segment_order(rows),
@@ -293,14 +267,39 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
         inside_y=inside_y,
         inside_x=inside_x,
         can_read_plain=can_read_plain,
-        chunk_block=max(1, _tunables.ITEM_WORK // chunk_work if few else len(chunks) - 1),
-        group_block=max(1, min(problem.groups, _tunables.ITEM_WORK // work)),
-        out_block=max(1, min(problem.channels_out, _tunables.DIRECT_WEIGHT_BYTES // out_bytes)),
+        chunk_block=max(1, share_of(_tunables.ITEM_WORK, row_work * tile_columns) if few else len(chunks) - 1),
+        group_block=max(1, min(problem.groups, share_of(_tunables.ITEM_WORK, row_work * x.out))),
+        out_block=max(1, min(problem.channels_out, _tunables.DIRECT_WEIGHT_BYTES // (problem.taps * item))),
     )
-    driver = direct.Driver(problem, tiles)
     filled = x.out / (-(-x.out // lanes) * lanes) if x.out else 1.0
     cost = problem.flops / 2 / lanes / max(filled * _tunables.DIRECT_EFFICIENCY, 1e-3)
-    return Choice("direct", driver, tiles, cost)
+    return Choice("direct", direct.Driver(problem, tiles), tiles, cost)
+
+
+def direct_tile(
+    problem: ConvProblem, item: int, band: int, wide: int, layout_of: Callable[[int, int], dict[str, Any]]
+) -> tuple[int, int]:
+    """Return the rows and columns of a tile: what fits the cache when packed, and leaves Ctrl-C an answer in time."""
+
+    def fits(tile_rows: int, tile_columns: int) -> bool:
+        packed = layout_of(tile_rows, tile_columns)["channel_pitch"] * problem.channels * item
+        work = tile_rows * tile_columns * problem.taps
+        return bool(packed <= _tunables.DIRECT_PACKED_BYTES and work <= _tunables.TILE_WORK)
+
+    y, x = two_axes(problem)[-2:]
+    tile_rows = max(min(_tunables.DIRECT_TILE_ROWS, y.out), 1)
+    tile_columns = max(min(_tunables.DIRECT_TILE_ROW_BYTES // item, x.out), 1)
+    while tile_rows > band and not fits(tile_rows, tile_columns):
+        tile_rows = max(tile_rows // 2, band)
+    while tile_columns > wide and not fits(tile_rows, tile_columns):
+        tile_columns = max(tile_columns // 2 // wide * wide, wide)
+    # Sharing loads between rows is the last thing to give up.
+    return (tile_rows if fits(tile_rows, tile_columns) else 1), tile_columns
+
+
+def share_of(total: int, part: int) -> int:
+    """Return how many parts make the total."""
+    return total // max(part, 1)
 
 
 def make_planes(channels: int, outer_taps: int, rows: Segments, columns: int, layout: dict[str, Any]) -> np.ndarray:

@@ -2,8 +2,8 @@
 """The direct algorithm: every dtype with a kernel, any number of channels, any rank.
 
 A work item is a band of output rows of one image for a few groups, or a part of one where the bands are few. Its
-columns are cut into chunks; a chunk whose
-whole window lies inside a plain array is read where it stands, any other is packed with its halo first.
+columns are cut into chunks; a chunk whose whole window lies inside a plain array is read where it stands, any other
+is packed with its halo first.
 """
 
 cimport numpy as cnp
@@ -20,7 +20,6 @@ cnp.import_array()
 
 cdef enum:
     LINE = 64  # bytes; parts of the scratch memory begin on one of their own
-
 
 cdef double POLL_WORK = _tunables.POLL_WORK
 
@@ -53,7 +52,9 @@ cdef struct Scratch:
 
 cdef class Driver(Geometry):
     cdef fc_direct *kernel
-    cdef ptrdiff_t register_columns, n_planes, n_row_blocks, n_chunks, chunk_block, n_chunk_blocks, group_block, out_block, thread_bytes, weights_bytes
+    cdef ptrdiff_t register_columns, n_planes, n_row_blocks, n_chunks
+    cdef ptrdiff_t chunk_block, n_chunk_blocks, group_block, out_block  # what an item takes of each
+    cdef ptrdiff_t thread_bytes, weights_bytes
     cdef double work
     cdef const fc_plane *planes
     cdef const ptrdiff_t *columns
@@ -76,7 +77,8 @@ cdef class Driver(Geometry):
         self.row_taps = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_taps)
         self.row_blocks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_blocks)
         self.chunks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.chunks)
-        self.n_planes, self.n_row_blocks, self.n_chunks = len(plan.planes), len(plan.row_blocks) - 1, len(plan.chunks) - 1
+        self.n_planes = len(plan.planes)
+        self.n_row_blocks, self.n_chunks = len(plan.row_blocks) - 1, len(plan.chunks) - 1
         self.group_block, self.out_block = plan.group_block, plan.out_block
         self.chunk_block = plan.chunk_block
         self.n_chunk_blocks = (self.n_chunks + self.chunk_block - 1) // self.chunk_block
@@ -111,12 +113,11 @@ cdef class Driver(Geometry):
             (self.groups + self.group_block - 1) // self.group_block)
         if items == 0 or self.channels_out == 0 or self.x.out == 0:
             return
-        self.bind_x(x, &call.arrays)
-        self.bind_out(out, &call.arrays)
-        self.bind_w(w, &call.arrays)
+        call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
+        call.arrays.w = self.bind_weights(w)
         call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
-        call.x_plain = self.can_read_plain and self.is_plain(x, call.arrays.x_x)
-        call.out_plain = self.stored_bytes == self.computed_bytes and self.is_plain(out, call.arrays.out_x)
+        call.x_plain = self.can_read_plain and self.is_plain(x, call.arrays.x.x)
+        call.out_plain = self.stored_bytes == self.computed_bytes and self.is_plain(out, call.arrays.out.x)
         call.w_plain = self.weights_plain(&call.arrays)
         region = region_enter(threads, self.work, items)
         try:
@@ -152,14 +153,14 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t stride = self.computed_bytes
         if self.stored_bytes != self.computed_bytes or self.conj or self.n_row_segments > 1 or self.n_outer:
             return False
-        if self.y.dilation > 1 or <size_t>arrays.w % <size_t>self.part_bytes:
+        if self.y.dilation > 1 or <size_t>arrays.w.data % <size_t>self.part_bytes:
             return False
-        if arrays.w_x != stride and self.x.k > 1 or arrays.w_y != stride * self.x.k and self.y.k > 1:
+        if arrays.w.x != stride and self.x.k > 1 or arrays.w.y != stride * self.x.k and self.y.k > 1:
             return False
         stride *= self.x.k * self.y.k
-        if arrays.w_channel != stride and self.channels > 1:
+        if arrays.w.channel != stride and self.channels > 1:
             return False
-        return arrays.w_out == stride * self.channels or self.groups * self.channels_out == 1
+        return arrays.w.batch == stride * self.channels or self.groups * self.channels_out == 1
 
     cdef ptrdiff_t dst_pitch(self) noexcept nogil:
         return (self.tile_columns + 2 * self.lanes - 1) // self.lanes * self.lanes
@@ -173,13 +174,13 @@ cdef class Driver(Geometry):
         call.planes = planes
         for c in range(self.channels):
             for tap in range(self.outer_taps):
-                offset = c * arrays.x_channel
+                offset = c * arrays.x.channel
                 rest = tap
                 for i in range(self.n_outer - 1, -1, -1):
-                    offset += rest % self.outer[i].k * self.outer[i].dilation * arrays.x_outer[i]
+                    offset += rest % self.outer[i].k * self.outer[i].dilation * arrays.x.outer[i]
                     rest //= self.outer[i].k
                 for s in range(self.n_row_segments):
-                    planes[p].src = (offset + self.row_start[s] * arrays.x_y) // self.computed_bytes
+                    planes[p].src = (offset + self.row_start[s] * arrays.x.y) // self.computed_bytes
                     planes[p].weights = self.planes[p].weights
                     planes[p].rows = self.planes[p].rows
                     p += 1
@@ -254,7 +255,7 @@ cdef class Driver(Geometry):
             tile.width = self.chunks[chunk + 1] - x0
             if rows_plain and tile.width >= self.lanes and x0 >= self.inside_x0 and x0 + tile.width <= self.inside_x1:
                 tile.planes, tile.columns = call.planes, self.plain_columns
-                tile.src_pitch = self.y.stride * call.arrays.x_y // self.computed_bytes
+                tile.src_pitch = self.y.stride * call.arrays.x.y // self.computed_bytes
                 for g in range(group, last):
                     tile.src = self.plain_source(call, scratch, n, g, y0, x0)
                     self.channels_of(call, scratch, &tile, n, g, y0, x0)
@@ -269,19 +270,19 @@ cdef class Driver(Geometry):
                     self.channels_of(call, scratch, &tile, n, g, y0, x0)
 
     cdef const char *group_source(self, const Call *call, ptrdiff_t n, ptrdiff_t g) noexcept nogil:
-        return call.arrays.x + n * call.arrays.x_batch + g * self.channels * call.arrays.x_channel
+        return call.arrays.x.data + n * call.arrays.x.batch + g * self.channels * call.arrays.x.channel
 
     cdef const char *plain_source(self, const Call *call, const Scratch *scratch, ptrdiff_t n, ptrdiff_t g,
                                   ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
         # The first outer tap is the origin that the planes count from.
         return (self.group_source(call, n, g) + scratch.outer.taps[1]
-                + (y0 * self.y.stride - self.y.lo) * call.arrays.x_y + (x0 - self.x.lo) * self.computed_bytes)
+                + (y0 * self.y.stride - self.y.lo) * call.arrays.x.y + (x0 - self.x.lo) * self.computed_bytes)
 
     cdef void channels_of(self, Call *call, Scratch *scratch, fc_direct_tile *tile, ptrdiff_t n, ptrdiff_t g,
                           ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
         """Every output channel of a group on one tile."""
         cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t channel, o, row_pitch = arrays.out_y // self.computed_bytes
+        cdef ptrdiff_t channel, o, row_pitch = arrays.out.y // self.computed_bytes
         cdef ptrdiff_t kernel_bytes = self.channels * self.taps * self.computed_bytes
         cdef double work = <double>tile.height * tile.width * self.channels * self.taps
         # A packed tile that is narrower than a register tile is computed into scratch memory, which has slack.
@@ -299,22 +300,22 @@ cdef class Driver(Geometry):
                         return
             channel = g * self.channels_out + o
             if call.w_plain:
-                tile.weights = arrays.w + channel * kernel_bytes
+                tile.weights = arrays.w.data + channel * kernel_bytes
             else:
                 if o % self.out_block == 0 and scratch.weights_key != channel:
                     self.pack_weights(call, scratch, channel, min(self.out_block, self.channels_out - o))
                     scratch.weights_key = channel
                 tile.weights = scratch.weights + o % self.out_block * kernel_bytes
             tile.bias = arrays.bias + channel * self.computed_bytes if arrays.bias != NULL else NULL
-            dst = (arrays.out + n * arrays.out_batch + channel * arrays.out_channel + scratch.outer.out_offset
-                   + y0 * arrays.out_y + x0 * arrays.out_x)
+            dst = (arrays.out.data + n * arrays.out.batch + channel * arrays.out.channel + scratch.outer.out_offset
+                   + y0 * arrays.out.y + x0 * arrays.out.x)
             if out_plain:
                 tile.dst, tile.dst_pitch = dst, row_pitch
                 self.kernel(tile)
             else:
                 tile.dst, tile.dst_pitch = scratch.out, self.dst_pitch()
                 self.kernel(tile)
-                self.store_rows(dst, arrays.out_y, arrays.out_x, scratch.out, tile.dst_pitch, tile.height, tile.width)
+                self.store_rows(dst, arrays.out.y, arrays.out.x, scratch.out, tile.dst_pitch, tile.height, tile.width)
 
     cdef void pack_weights(self, Call *call, Scratch *scratch, ptrdiff_t channel, ptrdiff_t n) noexcept nogil:
         """The kernels of n output channels, rows in the order of the row segments."""
@@ -331,16 +332,16 @@ cdef class Driver(Geometry):
         map.fill = self.fill
         map.runs_only = 1
         for i in range(self.y.k):
-            scratch.kernel_rows[i] = self.row_taps[i] * arrays.w_y
+            scratch.kernel_rows[i] = self.row_taps[i] * arrays.w.y
         for o in range(channel, channel + n):
             for c in range(self.channels):
                 for tap in range(self.outer_taps):
-                    kernel = arrays.w + o * arrays.w_out + c * arrays.w_channel
+                    kernel = arrays.w.data + o * arrays.w.batch + c * arrays.w.channel
                     rest = tap
                     for axis in range(self.n_outer - 1, -1, -1):
-                        kernel += rest % self.outer[axis].k * arrays.w_outer[axis]
+                        kernel += rest % self.outer[axis].k * arrays.w.outer[axis]
                         rest //= self.outer[axis].k
-                    self.load_rows(dst, self.x.k, kernel, scratch.kernel_rows, self.y.k, arrays.w_x, &map)
+                    self.load_rows(dst, self.x.k, kernel, scratch.kernel_rows, self.y.k, arrays.w.x, &map)
                     dst += self.y.k * self.x.k * self.computed_bytes
         if self.conj:
             conjugate(scratch.weights, (dst - scratch.weights) // self.part_bytes, self.part_bytes)

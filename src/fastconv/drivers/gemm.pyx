@@ -94,7 +94,7 @@ cdef class Driver(Geometry):
         """Return all weights as panels, to be handed to `run` as often as they are used."""
         cdef Call call
         cdef ptrdiff_t panels = (self.channels_out + self.panel - 1) // self.panel, g, p
-        self.bind_w(w, &call.arrays)
+        call.arrays.w = self.bind_weights(w)
         call.w_plain = self.weights_plain(&call.arrays)
         buffer = np.empty(self.groups * panels * self.panel_bytes + LINE, np.uint8)
         start = -buffer.ctypes.data % LINE
@@ -116,17 +116,16 @@ cdef class Driver(Geometry):
             self.groups * self.n_out_blocks * self.batch * self.outer_outs * self.n_row_blocks * self.n_chunks)
         if items == 0:
             return
-        self.bind_x(x, &call.arrays)
-        self.bind_out(out, &call.arrays)
-        if self.flattened and not self.flat_stride(x, &call.arrays.x_x):
+        call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
+        if self.flattened and not self.flat_stride(x, &call.arrays.x.x):
             self.run(np.ascontiguousarray(x), w, bias, out, threads, panels)
             return
-        if self.flattened and not self.flat_stride(out, &call.arrays.out_x):
+        if self.flattened and not self.flat_stride(out, &call.arrays.out.x):
             result = np.empty((<object>out).shape, out.dtype)
             self.run(x, w, bias, result, threads, panels)
             out[...] = result
             return
-        self.bind_w(w, &call.arrays)
+        call.arrays.w = self.bind_weights(w)
         call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
         call.w_plain = self.weights_plain(&call.arrays)
         call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
@@ -162,19 +161,19 @@ cdef class Driver(Geometry):
     cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
         cdef ptrdiff_t stride = self.computed_bytes
         cdef int i
-        if <size_t>arrays.w % <size_t>self.part_bytes or arrays.w_out % stride:
+        if <size_t>arrays.w.data % <size_t>self.part_bytes or arrays.w.batch % stride:
             return False
-        if arrays.w_x != stride and self.x.k > 1:
+        if arrays.w.x != stride and self.x.k > 1:
             return False
         stride *= self.x.k
-        if arrays.w_y != stride and self.y.k > 1:
+        if arrays.w.y != stride and self.y.k > 1:
             return False
         stride *= self.y.k
         for i in range(self.n_outer - 1, -1, -1):
-            if arrays.w_outer[i] != stride and self.outer[i].k > 1:
+            if arrays.w.outer[i] != stride and self.outer[i].k > 1:
                 return False
             stride *= self.outer[i].k
-        return arrays.w_channel == stride or self.channels == 1
+        return arrays.w.channel == stride or self.channels == 1
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
         cdef ptrdiff_t share, start, stop, shares
@@ -246,26 +245,26 @@ cdef class Driver(Geometry):
     cdef void pack_weights(self, Call *call, ptrdiff_t channel, ptrdiff_t n, char *panel) noexcept nogil:
         """One panel: the weights of n output channels, side by side."""
         cdef const Arrays *arrays = &call.arrays
-        cdef const char *w = arrays.w + channel * arrays.w_out
+        cdef const char *w = arrays.w.data + channel * arrays.w.batch
         cdef const char *at
         cdef ptrdiff_t c, tap, rest, y, x, j, k = 0
         cdef int i
         if call.w_plain:
-            self.pack_panel(panel, w, arrays.w_out // self.computed_bytes, n, self.channels * self.taps)
+            self.pack_panel(panel, w, arrays.w.batch // self.computed_bytes, n, self.channels * self.taps)
             return
         memset(panel, 0, self.panel_bytes)
         for c in range(self.channels):
             for tap in range(self.outer_taps):
-                at = w + c * arrays.w_channel
+                at = w + c * arrays.w.channel
                 rest = tap
                 for i in range(self.n_outer - 1, -1, -1):
-                    at += rest % self.outer[i].k * arrays.w_outer[i]
+                    at += rest % self.outer[i].k * arrays.w.outer[i]
                     rest //= self.outer[i].k
                 for y in range(self.y.k):
                     for x in range(self.x.k):
                         for j in range(n):
                             memcpy(panel + (k * self.panel + j) * self.computed_bytes,
-                                   at + y * arrays.w_y + x * arrays.w_x + j * arrays.w_out, self.computed_bytes)
+                                   at + y * arrays.w.y + x * arrays.w.x + j * arrays.w.batch, self.computed_bytes)
                         k += 1
 
     cdef void pack_tile(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t outer, ptrdiff_t y0,
@@ -282,7 +281,7 @@ cdef class Driver(Geometry):
             self.start_tile(arrays, y0, min(self.tile_rows, self.y.out - y0), x0,
                             min(self.tile_columns, self.x.out - x0), &scratch.map)
         scratch.y0, scratch.x0, scratch.outer_index, scratch.n, scratch.g = y0, x0, outer, n, g
-        self.pack(arrays, arrays.x + n * arrays.x_batch + g * self.channels * arrays.x_channel, &scratch.outer,
+        self.pack(arrays, arrays.x.data + n * arrays.x.batch + g * self.channels * arrays.x.channel, &scratch.outer,
                   &scratch.map, scratch.packed)
 
     cdef void tile(self, Call *call, Scratch *scratch, ptrdiff_t first) noexcept nogil:
@@ -290,9 +289,9 @@ cdef class Driver(Geometry):
         cdef const Arrays *arrays = &call.arrays
         cdef ptrdiff_t channels_out = min(self.out_block, self.channels_out - first)
         cdef const char *weights = self.block_weights(call, scratch, scratch.g, first, channels_out)
-        cdef char *out = (arrays.out + scratch.n * arrays.out_batch
-                          + (scratch.g * self.channels_out + first) * arrays.out_channel
-                          + scratch.outer.out_offset + scratch.y0 * arrays.out_y + scratch.x0 * arrays.out_x)
+        cdef char *out = (arrays.out.data + scratch.n * arrays.out.batch
+                          + (scratch.g * self.channels_out + first) * arrays.out.channel
+                          + scratch.outer.out_offset + scratch.y0 * arrays.out.y + scratch.x0 * arrays.out.x)
         self.register_tiles(arrays, scratch, weights, channels_out, out, scratch.map.rows,
                             min(self.tile_columns, self.x.out - scratch.x0))
 
@@ -303,12 +302,12 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t p, r, i, start, stop, n = (width + self.level.gemm_pixels - 1) // self.level.gemm_pixels
         # Two short rows make one tile where their results follow each other.
         cdef ptrdiff_t paired = 0
-        if 2 * width <= self.level.gemm_pixels and arrays.out_y == width * arrays.out_x:
+        if 2 * width <= self.level.gemm_pixels and arrays.out.y == width * arrays.out.x:
             paired = rows // 2 * 2
         tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
         tile.taps, tile.n_taps = self.tap_offsets, self.taps
-        tile.pixel_pitch = arrays.out_x // self.computed_bytes
-        tile.channel_out_pitch = arrays.out_channel // self.computed_bytes
+        tile.pixel_pitch = arrays.out.x // self.computed_bytes
+        tile.channel_out_pitch = arrays.out.channel // self.computed_bytes
         for p in range((channels_out + self.panel - 1) // self.panel):
             tile.weights = weights + p * self.panel_bytes
             tile.bias = scratch.bias + p * self.panel * self.computed_bytes
@@ -317,7 +316,7 @@ cdef class Driver(Geometry):
             tile.pixels = tile.writable = 2 * width
             for r in range(0, paired, 2):
                 tile.src = scratch.packed + r * self.pitch * self.computed_bytes
-                tile.dst = out + p * self.panel * arrays.out_channel + r * arrays.out_y
+                tile.dst = out + p * self.panel * arrays.out.channel + r * arrays.out.y
                 self.kernel(&tile)
             tile.gap = 0
             for r in range(paired, rows):
@@ -326,5 +325,5 @@ cdef class Driver(Geometry):
                     start, stop = i * width // n, (i + 1) * width // n
                     tile.src = scratch.packed + (r * self.pitch + start) * self.computed_bytes
                     tile.pixels, tile.writable = stop - start, width - start
-                    tile.dst = out + p * self.panel * arrays.out_channel + r * arrays.out_y + start * arrays.out_x
+                    tile.dst = out + p * self.panel * arrays.out.channel + r * arrays.out.y + start * arrays.out.x
                     self.kernel(&tile)

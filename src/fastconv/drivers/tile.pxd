@@ -9,17 +9,15 @@ cdef struct AxisSpec:
     ptrdiff_t n, k, stride, dilation, input_dilation, lo, extent, out
     int boundary
 
-# The strides and first elements of the arrays of one call, in bytes. The sign of the kernel's strides holds the flip.
+# The first element of an array and its strides, in bytes.
+cdef struct View:
+    char *data
+    ptrdiff_t batch, channel, y, x
+    ptrdiff_t outer[MAX_OUTER]
+
+# The arrays of one call. The kernel's batch axis is its output channels; the sign of its strides holds the flip.
 cdef struct Arrays:
-    char *x
-    ptrdiff_t x_batch, x_channel, x_y, x_x
-    ptrdiff_t x_outer[MAX_OUTER]
-    char *out
-    ptrdiff_t out_batch, out_channel, out_y, out_x
-    ptrdiff_t out_outer[MAX_OUTER]
-    char *w
-    ptrdiff_t w_out, w_channel, w_y, w_x
-    ptrdiff_t w_outer[MAX_OUTER]
+    View x, out, w
     char *bias
 
 # An outer output position: where it is written, and for each outer tap two numbers, 0 or FC_FILL or FC_ZERO, and the
@@ -66,9 +64,8 @@ cdef class Geometry:
     cdef const ptrdiff_t *column_base
     cdef object keep  # the arrays behind the pointers
 
-    cdef void bind_x(self, cnp.ndarray x, Arrays *arrays)
-    cdef void bind_out(self, cnp.ndarray out, Arrays *arrays)
-    cdef void bind_w(self, cnp.ndarray w, Arrays *arrays)
+    cdef View bind(self, cnp.ndarray array)
+    cdef View bind_weights(self, cnp.ndarray w)
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil
     cdef void start_tile(self, const Arrays *arrays, ptrdiff_t y0, ptrdiff_t rows, ptrdiff_t x0, ptrdiff_t columns,
                          TileMap *map) noexcept nogil

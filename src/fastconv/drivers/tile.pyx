@@ -125,48 +125,43 @@ cdef class Geometry:
         self.column_start, self.column_span, self.column_base = (
             pointer(plan.column_start), pointer(plan.column_span), pointer(plan.column_base))
 
-    cdef void bind_x(self, cnp.ndarray x, Arrays *arrays):
-        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
+    cdef View bind(self, cnp.ndarray array):
+        """Find the axes of an input or a result."""
+        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(array)
         cdef int rank = <int>len(self.spatial_axes), i
-        arrays.x = cnp.PyArray_BYTES(x)
-        arrays.x_batch = strides[self.batch_axis] if self.batch_axis >= 0 else 0
-        arrays.x_channel = strides[self.channel_axis] if self.channel_axis >= 0 else 0
-        arrays.x_x = strides[<int>self.spatial_axes[rank - 1]]
-        arrays.x_y = strides[<int>self.spatial_axes[rank - 2]] if rank > 1 else 0
+        cdef View view
+        view.data = cnp.PyArray_BYTES(array)
+        view.batch = strides[self.batch_axis] if self.batch_axis >= 0 else 0
+        view.channel = strides[self.channel_axis] if self.channel_axis >= 0 else 0
+        view.x = strides[<int>self.spatial_axes[rank - 1]]
+        view.y = strides[<int>self.spatial_axes[rank - 2]] if rank > 1 else 0
         for i in range(self.n_outer):
-            arrays.x_outer[i] = strides[<int>self.spatial_axes[i]]
+            view.outer[i] = strides[<int>self.spatial_axes[i]]
+        return view
 
-    cdef void bind_out(self, cnp.ndarray out, Arrays *arrays):
-        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(out)
-        cdef int rank = <int>len(self.spatial_axes), i
-        arrays.out = cnp.PyArray_BYTES(out)
-        arrays.out_batch = strides[self.batch_axis] if self.batch_axis >= 0 else 0
-        arrays.out_channel = strides[self.channel_axis] if self.channel_axis >= 0 else 0
-        arrays.out_x = strides[<int>self.spatial_axes[rank - 1]]
-        arrays.out_y = strides[<int>self.spatial_axes[rank - 2]] if rank > 1 else 0
-        for i in range(self.n_outer):
-            arrays.out_outer[i] = strides[<int>self.spatial_axes[i]]
-
-    cdef void bind_w(self, cnp.ndarray w, Arrays *arrays):
+    cdef View bind_weights(self, cnp.ndarray w):
+        """Find the axes of a kernel, reversed if it is to be flipped."""
         cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(w)
         cdef const cnp.npy_intp *shape = cnp.PyArray_DIMS(w)
         cdef int ndim = cnp.PyArray_NDIM(w), rank = <int>len(self.spatial_axes), i
         cdef ptrdiff_t stride
-        arrays.w = cnp.PyArray_BYTES(w)
-        arrays.w_out = strides[0] if ndim > rank else 0
-        arrays.w_channel = strides[1] if ndim > rank else 0
-        arrays.w_y = 0
+        cdef View view
+        view.data = cnp.PyArray_BYTES(w)
+        view.batch = strides[0] if ndim > rank else 0
+        view.channel = strides[1] if ndim > rank else 0
+        view.y = 0
         for i in range(rank):
             stride = strides[ndim - rank + i]
             if self.flip:
-                arrays.w += (shape[ndim - rank + i] - 1) * stride
+                view.data += (shape[ndim - rank + i] - 1) * stride
                 stride = -stride
             if i == rank - 1:
-                arrays.w_x = stride
+                view.x = stride
             elif i == rank - 2:
-                arrays.w_y = stride
+                view.y = stride
             else:
-                arrays.w_outer[i] = stride
+                view.outer[i] = stride
+        return view
 
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil:
         """Find where the outer output position number `index` reads and writes."""
@@ -179,7 +174,7 @@ cdef class Geometry:
         for i in range(self.n_outer - 1, -1, -1):
             position[i] = rest % self.outer[i].out
             rest //= self.outer[i].out
-            outer.out_offset += position[i] * arrays.out_outer[i]
+            outer.out_offset += position[i] * arrays.out.outer[i]
             first = position[i] * self.outer[i].stride - self.outer[i].lo
             if (self.outer[i].input_dilation > 1 or first < 0
                     or first + (self.outer[i].k - 1) * self.outer[i].dilation >= self.outer[i].extent):
@@ -195,7 +190,7 @@ cdef class Geometry:
                     # Outside wins over a zero between samples: padding surrounds the dilated input.
                     flag = at if flag != FC_FILL else FC_FILL
                 else:
-                    offset += at * arrays.x_outer[i]
+                    offset += at * arrays.x.outer[i]
             outer.taps[2 * tap] = flag
             outer.taps[2 * tap + 1] = offset
 
@@ -210,7 +205,7 @@ cdef class Geometry:
             first = y0 * self.y.stride - self.y.lo + self.row_start[s]
             for i in range(rows + self.row_count[s] - 1):
                 at = source_index(&self.y, first + i * self.y.stride)
-                offset[i] = FC_FILL_ROW if at == FC_FILL else FC_ZERO_ROW if at == FC_ZERO else at * arrays.x_y
+                offset[i] = FC_FILL_ROW if at == FC_FILL else FC_ZERO_ROW if at == FC_ZERO else at * arrays.x.y
             offset += rows + self.row_count[s] - 1
         for s in range(self.n_column_segments):
             self.map_columns(x0 * self.x.stride - self.x.lo + self.column_start[s], columns + self.column_span[s],
@@ -257,7 +252,7 @@ cdef class Geometry:
                     for i in range(self.n_column_segments):
                         if flag == 0:
                             self.load_rows(dst + self.column_base[i] * self.computed_bytes, self.pitch,
-                                           x + c * arrays.x_channel + outer.taps[2 * tap + 1], offset, n, arrays.x_x,
+                                           x + c * arrays.x.channel + outer.taps[2 * tap + 1], offset, n, arrays.x.x,
                                            &map.columns[i])
                         else:
                             self.load_empty(dst + self.column_base[i] * self.computed_bytes, flag, offset, n,
