@@ -46,8 +46,8 @@ AXIS_LIMIT: Final = 2**32
 # Bytes of a packed tile of input, all channels of a group and the halo.
 GEMM_PACKED_BYTES: Final = 448 * 1024
 
-# A packed row is reused by every kernel row, so more rows mean less packing, but also longer tiles in L2.
-GEMM_TILE_ROWS: Final = 16
+# A packed row is reused by every kernel row, so more rows mean less packing, but also fewer tiles for threads.
+GEMM_TILE_ROWS: Final = 8
 GEMM_TILE_COLUMNS: Final = 64
 
 # Bytes of packed weights: what a block of output channels may take of L2.
