@@ -37,7 +37,7 @@ cdef struct Call:
     const fc_plane *planes  # of x_plain, at the head of the scratch memory
 
 
-# One thread's part of the scratch memory.
+# One thread's part of the scratch memory, and the head of it.
 cdef struct Scratch:
     char *packed
     char *out
@@ -88,7 +88,8 @@ cdef class Driver(Geometry):
         self.work = problem.flops / 2.0
         self.weights_bytes = self.out_block * self.channels * self.taps * self.computed_bytes
         self.thread_bytes = (
-            lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
+            lines(sizeof(Scratch))
+            + lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
             + lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
             + lines(self.weights_bytes)
             + lines(self.map_bytes())
@@ -109,6 +110,7 @@ cdef class Driver(Geometry):
         """Write the convolution of x and w to out, which shares memory with neither."""
         cdef Call call
         cdef Region region
+        cdef int t
         cdef ptrdiff_t items = self.batch * self.outer_outs * self.n_row_blocks * self.n_chunk_blocks * (
             (self.groups + self.group_block - 1) // self.group_block)
         if items == 0 or self.channels_out == 0 or self.x.out == 0:
@@ -127,6 +129,8 @@ cdef class Driver(Geometry):
                 raise MemoryError("fastconv: no memory for the tiles")
             if call.x_plain:
                 self.make_plain_planes(&call)
+            for t in range(region.threads):
+                self.lay_out(&call, t)
             if self.x.out % self.lanes:
                 self.clear_slack(&call, region.threads)
             with nogil:
@@ -187,11 +191,12 @@ cdef class Driver(Geometry):
 
     cdef void clear_slack(self, Call *call, int threads) noexcept nogil:
         """Zero the packed tiles: kernels compute on their slack, where old bits may be subnormal and slow to add."""
-        cdef Scratch scratch
         cdef int t
         for t in range(threads):
-            self.lay_out(call, t, &scratch)
-            memset(scratch.packed, 0, self.channels * self.channel_pitch * self.computed_bytes)
+            memset(self.scratch_of(call, t).packed, 0, self.channels * self.channel_pitch * self.computed_bytes)
+
+    cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
+        return <Scratch *>(call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes)
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
         cdef ptrdiff_t item
@@ -204,9 +209,8 @@ cdef class Driver(Geometry):
             self.items(call, region, t, item, item + 1)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
-        cdef Scratch scratch
+        cdef Scratch *scratch = self.scratch_of(call, thread)
         cdef ptrdiff_t item, rest, block, n, outer, rows, chunk
-        self.lay_out(call, thread, &scratch)
         scratch.region = region if thread == 0 else NULL
         scratch.work = 0
         for item in range(start, stop):
@@ -222,10 +226,12 @@ cdef class Driver(Geometry):
             n = rest % self.batch
             block = rest // self.batch
             self.outer_start(&call.arrays, outer, &scratch.outer)
-            self.band(call, &scratch, n, block * self.group_block, rows, chunk * self.chunk_block)
+            self.band(call, scratch, n, block * self.group_block, rows, chunk * self.chunk_block)
 
-    cdef void lay_out(self, Call *call, int thread, Scratch *scratch) noexcept nogil:
-        cdef char *at = call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes
+    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+        """Divide a thread's memory; the weights packed in it then last from item to item."""
+        cdef Scratch *scratch = self.scratch_of(call, thread)
+        cdef char *at = <char *>scratch + lines(sizeof(Scratch))
         scratch.packed = at
         at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
         scratch.out = at

@@ -38,7 +38,7 @@ cdef struct Call:
     char *scratch
 
 
-# One thread's part of the scratch memory.
+# One thread's part of the scratch memory, and the head of it.
 cdef struct Scratch:
     char *packed
     char *weights
@@ -74,7 +74,8 @@ cdef class Driver(Geometry):
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
         self.work = problem.flops / 2.0
         self.thread_bytes = (
-            lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
+            lines(sizeof(Scratch))
+            + lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
             + lines(self.out_block // self.panel * self.panel_bytes)
             + lines(self.out_block * self.computed_bytes)
             + lines(self.map_bytes())
@@ -178,6 +179,8 @@ cdef class Driver(Geometry):
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
         cdef ptrdiff_t share, start, stop, shares
         cdef int t
+        for t in range(region.threads):
+            self.lay_out(call, t)
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
@@ -190,9 +193,8 @@ cdef class Driver(Geometry):
             self.items(call, region, t, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
-        cdef Scratch scratch
+        cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)
         cdef ptrdiff_t item, rest, outer, rows, chunk, n, block
-        self.lay_out(call, thread, &scratch)
         for item in range(start, stop):
             if region.stopped:
                 return
@@ -205,14 +207,17 @@ cdef class Driver(Geometry):
             n = rest % self.batch
             rest //= self.batch
             block = rest % self.n_out_blocks
-            self.pack_tile(call, &scratch, n, rest // self.n_out_blocks, outer, rows * self.tile_rows,
+            self.pack_tile(call, scratch, n, rest // self.n_out_blocks, outer, rows * self.tile_rows,
                            chunk * self.tile_columns)
-            self.tile(call, &scratch, block * self.out_block)
+            self.tile(call, scratch, block * self.out_block)
             if thread == 0:
                 region_poll(region)
 
-    cdef void lay_out(self, Call *call, int thread, Scratch *scratch) noexcept nogil:
+    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+        """Divide a thread's memory; what is packed in it then lasts from item to item."""
         cdef char *at = call.scratch + thread * self.thread_bytes
+        cdef Scratch *scratch = <Scratch *>at
+        at += lines(sizeof(Scratch))
         scratch.packed = at
         at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
         scratch.weights = at
