@@ -14,18 +14,11 @@ from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
 
-cdef enum:
-    LINE = 64  # bytes; parts of the scratch memory begin on one of their own
-
 cdef double POLL_WORK = _tunables.POLL_WORK
-
-
-cdef inline ptrdiff_t lines(ptrdiff_t size) noexcept nogil:
-    return (size + LINE - 1) // LINE * LINE
 
 
 cdef struct Call:

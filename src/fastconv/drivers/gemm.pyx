@@ -19,16 +19,9 @@ from libc.string cimport memcpy, memset
 from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap
+from fastconv.drivers.tile cimport LINE, Arrays, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
-
-cdef enum:
-    LINE = 64  # bytes; parts of the scratch memory begin on one of their own
-
-
-cdef inline ptrdiff_t lines(ptrdiff_t size) noexcept nogil:
-    return (size + LINE - 1) // LINE * LINE
 
 
 cdef struct Call:

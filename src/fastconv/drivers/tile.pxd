@@ -4,6 +4,13 @@ from fastconv.drivers.kernels cimport fc_level, fc_load_rows, fc_row_map, fc_sto
 
 cdef enum:
     MAX_OUTER = 64  # numpy's limit on axes
+    LINE = 64       # bytes; parts of the scratch memory begin on one of their own
+
+
+cdef inline ptrdiff_t lines(ptrdiff_t size) noexcept nogil:
+    """The size rounded up to whole lines."""
+    return (size + LINE - 1) // LINE * LINE
+
 
 cdef struct AxisSpec:
     ptrdiff_t n, k, stride, dilation, input_dilation, lo, extent, out
