@@ -13,8 +13,12 @@ RANKS = (
     {"__init__"},
     {"_config"},
     {"signal", "nn"},
+    {"_filters"},
     {"core"},
     {"_plan"},
+    {"planners.direct", "planners.gemm", "planners.reference"},
+    {"planners.tiles"},
+    {"planners"},
     {"_problem"},
     {"drivers.direct", "drivers.gemm", "drivers.lane"},
     {"drivers.tile"},
@@ -30,7 +34,12 @@ CIMPORT = re.compile(r"^\s*(?:from\s+(fastconv[\w.]*)\s+c?import\s+(.+)|c?import
 def modules():
     """Return the name, relative to the package, and the source file of every module."""
     sources = [*PACKAGE.glob("*.py")]
-    sources += [path for path in (PACKAGE / "drivers").iterdir() if path.suffix in (".py", ".pyx", ".pxd")]
+    sources += [
+        path
+        for folder in ("drivers", "planners")
+        for path in (PACKAGE / folder).iterdir()
+        if path.suffix in (".py", ".pyx", ".pxd")
+    ]
     return [
         (".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"), path) for path in sources
     ]

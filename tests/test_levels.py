@@ -5,8 +5,9 @@ import pytest
 from _tools import at_level, run_python
 
 import fastconv
-from fastconv import ConvError, _plan
+from fastconv import ConvError
 from fastconv.drivers import levels
+from fastconv.planners.reference import ReferenceDriver
 
 # Says which level the process believes in, and which level's kernels two plans really call.
 REPORT = """
@@ -123,7 +124,7 @@ def test_a_plan_keeps_the_level_it_was_made_with():
 
 def test_the_reference_has_no_level():
     plan = fastconv.plan(np.ones((3, 3), np.longdouble), (5, 5))
-    assert isinstance(plan._schedule.driver, _plan.ReferenceDriver)
+    assert isinstance(plan._schedule.driver, ReferenceDriver)
     assert plan._schedule.driver.level_name == "numpy"
 
 

@@ -8,7 +8,9 @@ One way through, each layer knowing only what is below it::
           |
        _problem          arrays + options -> ConvProblem; everything that is refused is refused here
           |
-        _plan            ConvProblem + CPU level -> algorithm, tiles, workspace, and why not the others
+        _plan            ConvProblem + CPU level -> the cheapest algorithm, and why not the others
+          |
+      planners/          one an algorithm: tiles, workspace, cost, or the reason against it
           |
        drivers/          OpenMP loops over output tiles: pack, compute, store
           |

@@ -10,6 +10,7 @@ from . import _plan, _problem
 from ._errors import ConvError, ConvTypeError
 from .drivers import levels
 from .drivers import threads as _threads
+from .planners.reference import reference_result
 
 __all__ = ["Plan", "conv", "plan"]
 
@@ -187,7 +188,7 @@ def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: i
     reach = problem.taps * max(_largest(x), abs(fill)) * _largest(w) + (0 if bias is None else _largest(bias))
     if reach >= 2**63:
         as_object = None if bias is None else bias.astype(object)
-        return _plan.reference_result(problem, x.astype(object), w.astype(object), as_object)
+        return reference_result(problem, x.astype(object), w.astype(object), as_object)
     wide = problem._replace(dtype=np.dtype(np.int64), fill=np.array(fill).astype(np.int64).tobytes())
     wide_bias = None if bias is None else bias.astype(np.int64)
     operands = _problem.Operands(x.astype(np.int64), w.astype(np.int64), wide_bias, out=None)

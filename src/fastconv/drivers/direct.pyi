@@ -1,8 +1,8 @@
 import numpy as np
 
-from fastconv._plan import DirectPlan
 from fastconv._problem import ConvProblem
 from fastconv.drivers.tile import Geometry
+from fastconv.planners.direct import DirectPlan
 
 class Driver(Geometry):
     def __init__(self, problem: ConvProblem, plan: DirectPlan) -> None: ...

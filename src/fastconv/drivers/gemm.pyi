@@ -1,8 +1,8 @@
 import numpy as np
 
-from fastconv._plan import GemmPlan
 from fastconv._problem import ConvProblem
 from fastconv.drivers.tile import Geometry
+from fastconv.planners.gemm import GemmPlan
 
 class Driver(Geometry):
     def __init__(self, problem: ConvProblem, plan: GemmPlan) -> None: ...

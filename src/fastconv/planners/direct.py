@@ -1,0 +1,130 @@
+"""Plans of the direct algorithm: lanes are output columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _tunables
+from .._problem import ConvProblem
+from ..drivers import direct, levels
+from .tiles import (
+    COMPUTE,
+    Choice,
+    Segments,
+    TilePlan,
+    common,
+    edges,
+    inside,
+    make_segments,
+    packed_layout,
+    row_segment_order,
+    share_of,
+    too_large,
+    two_axes,
+)
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class DirectPlan(TilePlan):
+    """Adds the kernel's tables, and how the output is cut into work items."""
+
+    planes: np.ndarray  # (n, 3): fc_plane of a packed tile
+    columns: np.ndarray  # offset of each kernel column in a packed row
+    plain_columns: np.ndarray  # and in a row of the input itself
+    row_taps: np.ndarray  # kernel rows in the order of the row segments
+    row_blocks: np.ndarray  # edges of the bands of output rows
+    chunks: np.ndarray  # edges of the chunks of output columns
+    inside_y: tuple[int, int]  # outputs whose window lies inside the input
+    inside_x: tuple[int, int]
+    can_read_plain: bool
+    chunk_block: int  # chunks in a work item
+    group_block: int
+    out_block: int
+
+
+def plan_direct(problem: ConvProblem, level: str) -> Choice:
+    """Plan the direct algorithm: lanes are output columns."""
+    compute = COMPUTE.get(problem.dtype)
+    if compute is None:
+        return Choice("direct", refusal=f"no kernel for {problem.dtype}")
+    if refusal := too_large(problem):
+        return Choice("direct", refusal=refusal)
+    sizes = levels.describe(level)
+    axes = two_axes(problem)
+    y, x = axes[-2:]
+    outer_taps = math.prod(axis.k for axis in axes[:-2])
+    item = compute.dtype.itemsize
+    lanes = max(sizes["vector_bytes"] // item, 1)
+    # Rows of a segment have to be neighbours to share loads; columns may lie up to a vector apart.
+    rows, columns = make_segments(y, 1), make_segments(x, lanes)
+
+    def layout_of(tile_rows: int, tile_columns: int) -> dict[str, Any]:
+        return packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes)
+
+    band, wide = sizes["direct_rows"], lanes * sizes["direct_vectors"]
+    tile_rows, tile_columns = direct_tile(problem, item, band, wide, layout_of)
+    layout = layout_of(tile_rows, tile_columns)
+    can_read_plain = item == problem.dtype.itemsize and x.stride == 1 and all(a.input_dilation == 1 for a in axes)
+    inside_y, inside_x = (inside(y), inside(x)) if can_read_plain else ((0, 0), (0, 0))
+    row_blocks = edges(y.out, *inside_y, band, tile_rows)
+    chunks = edges(x.out, *inside_x, wide, tile_columns)
+    # Where bands are few, as in one dimension, each is cut into items of its own.
+    few = problem.batch * math.prod(axis.out for axis in axes[:-2]) * (len(row_blocks) - 1) < _tunables.FEW_BANDS
+    row_work = problem.taps * problem.channels_out * min(tile_rows, y.out)
+    tiles = DirectPlan(
+        **common(problem, level, compute, axes),
+        **layout,
+        planes=make_planes(problem.channels, outer_taps, rows, x.k, layout),
+        columns=(layout["column_base"][columns.segment] + columns.offset).astype(np.intp),
+        plain_columns=np.arange(x.k, dtype=np.intp) * x.dilation,
+        row_taps=row_segment_order(rows),
+        row_blocks=row_blocks,
+        chunks=chunks,
+        inside_y=inside_y,
+        inside_x=inside_x,
+        can_read_plain=can_read_plain,
+        chunk_block=max(1, share_of(_tunables.ITEM_WORK, row_work * tile_columns) if few else len(chunks) - 1),
+        group_block=max(1, min(problem.groups, share_of(_tunables.ITEM_WORK, row_work * x.out))),
+        out_block=max(1, min(problem.channels_out, _tunables.DIRECT_WEIGHT_BYTES // (problem.taps * item))),
+    )
+    filled = x.out / (-(-x.out // lanes) * lanes) if x.out else 1.0
+    cost = problem.flops / 2 / lanes / max(filled * _tunables.DIRECT_EFFICIENCY, 1e-3)
+    return Choice("direct", direct.Driver(problem, tiles), tiles, cost)
+
+
+def direct_tile(
+    problem: ConvProblem, item: int, band: int, wide: int, layout_of: Callable[[int, int], dict[str, Any]]
+) -> tuple[int, int]:
+    """Return the rows and columns of a tile: what fits the cache when packed, and leaves Ctrl-C an answer in time."""
+
+    def fits(tile_rows: int, tile_columns: int) -> bool:
+        packed = layout_of(tile_rows, tile_columns)["channel_pitch"] * problem.channels * item
+        work = tile_rows * tile_columns * problem.taps
+        return bool(packed <= _tunables.DIRECT_PACKED_BYTES and work <= _tunables.TILE_WORK)
+
+    y, x = two_axes(problem)[-2:]
+    tile_rows = max(min(_tunables.DIRECT_TILE_ROWS, y.out), 1)
+    tile_columns = max(min(_tunables.DIRECT_TILE_ROW_BYTES // item, x.out), 1)
+    while tile_rows > band and not fits(tile_rows, tile_columns):
+        tile_rows = max(tile_rows // 2, band)
+    while tile_columns > wide and not fits(tile_rows, tile_columns):
+        tile_columns = max(tile_columns // 2 // wide * wide, wide)
+    # Sharing loads between rows is the last thing to give up.
+    return (tile_rows if fits(tile_rows, tile_columns) else 1), tile_columns
+
+
+def make_planes(channels: int, outer_taps: int, rows: Segments, columns: int, layout: dict[str, Any]) -> np.ndarray:
+    """Return fc_plane for every channel, outer tap and row segment of a packed tile."""
+    kernel_rows = np.bincount(rows.segment, minlength=len(rows.start))
+    weights = np.concatenate([[0], np.cumsum(kernel_rows * columns)])
+    pairs = np.arange(channels * outer_taps)
+    planes = np.empty((len(pairs), len(rows.start), 3), np.intp)
+    planes[:, :, 0] = pairs[:, None] * layout["outer_pitch"] + layout["row_base"]
+    planes[:, :, 1] = pairs[:, None] * weights[-1] + weights[:-1]
+    planes[:, :, 2] = kernel_rows
+    return planes.reshape(-1, 3)

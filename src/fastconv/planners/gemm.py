@@ -1,0 +1,102 @@
+"""Plans of the implicit GEMM: lanes are output channels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import _tunables
+from .._problem import Axis, ConvProblem
+from ..drivers import gemm, levels
+from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large, two_axes
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class GemmPlan(TilePlan):
+    """Adds the micro-kernel's table of taps, and the block of output channels whose weights are packed together."""
+
+    tap_offsets: np.ndarray  # of each tap in a packed channel, in the order of the weights
+    out_block: int
+    flattened: bool  # the image is one row
+
+
+def is_pointwise(problem: ConvProblem) -> bool:
+    """Return whether every output depends on the one sample at its own place, and samples can follow each other."""
+    places = problem.spatial_axes
+    if places[-1] - places[0] != len(places) - 1:
+        return False
+    return all(axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0 for axis in problem.axes)
+
+
+def equal_share(total: int, most: int, unit: int) -> int:
+    """Return an equal share of `total`, at most `most` or one unit; whole units where there are several shares."""
+    if total <= most:
+        return max(total, 1)
+    units = max(most // unit, 1)
+    shares = -(-total // (units * unit))
+    return -(-total // (shares * unit)) * unit
+
+
+def plan_gemm(problem: ConvProblem, level: str) -> Choice:
+    """Plan the implicit GEMM: lanes are output channels."""
+    compute = COMPUTE.get(problem.dtype)
+    if compute is None or problem.dtype.char not in "fd":
+        return Choice("gemm", refusal=f"no kernel for {problem.dtype}, only for float32 and float64")
+    if problem.channel_axis < 0:
+        return Choice("gemm", refusal="no channels to sum over")
+    if refusal := too_large(problem):
+        return Choice("gemm", refusal=refusal)
+    sizes = levels.describe(level)
+    axes = two_axes(problem)
+    flattened = is_pointwise(problem)
+    if flattened:
+        samples = math.prod(axis.n for axis in axes)
+        axes = (Axis(1, 1, 1, 1, 1, 0, 0, "constant"), Axis(samples, 1, 1, 1, 1, 0, 0, "constant"))
+    y, x = axes[-2:]
+    outer_taps = math.prod(axis.k for axis in axes[:-2])
+    item = compute.dtype.itemsize
+    lanes = sizes["vector_bytes"] // item
+    panel = sizes["gemm_vectors"] * lanes
+    pixels = sizes["gemm_pixels"]
+    rows, columns = make_segments(y, lanes), make_segments(x, lanes)
+
+    def packed_bytes(tile_rows: int, tile_columns: int) -> int:
+        # Pixels are read one by one, so packed rows need no slack.
+        layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
+        return int(layout["channel_pitch"]) * problem.channels * item
+
+    tile_rows = max(min(_tunables.GEMM_TILE_ROWS, y.out), 1)
+    tile_columns = equal_share(
+        x.out, _tunables.GEMM_TILE_COLUMNS * (_tunables.GEMM_TILE_ROWS if flattened else 1), pixels
+    )
+    while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
+        tile_rows -= 1
+    while tile_columns > pixels and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
+        tile_columns = equal_share(x.out, tile_columns - 1, pixels)
+    panel_bytes = problem.taps * panel * item
+    needed = panel_bytes + packed_bytes(tile_rows, tile_columns)
+    if needed > _tunables.GEMM_LIMIT_BYTES:
+        return Choice(
+            "gemm", refusal=f"one panel and one tile need {needed} bytes, more than {_tunables.GEMM_LIMIT_BYTES}"
+        )
+
+    layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
+    row_offsets = layout["row_base"][rows.segment] + rows.offset * layout["pitch"]
+    column_offsets = layout["column_base"][columns.segment] + columns.offset
+    taps = np.arange(outer_taps)[:, None, None] * layout["outer_pitch"] + row_offsets[:, None] + column_offsets
+    panels = -(-problem.channels_out // panel)
+    tiles = GemmPlan(
+        **common(problem, level, compute, axes),
+        **layout,
+        tap_offsets=np.ascontiguousarray(taps.reshape(-1), np.intp),
+        out_block=panel * max(1, min(panels, _tunables.GEMM_WEIGHT_BYTES // panel_bytes)),
+        flattened=flattened,
+    )
+    outputs = problem.batch * problem.groups * math.prod(axis.out for axis in axes)
+    # A register tile is computed whole, then stored through a transposition.
+    steps = outputs * panels * sizes["gemm_vectors"]
+    cost = steps * (problem.taps / _tunables.GEMM_EFFICIENCY + _tunables.GEMM_STORE_STEPS)
+    cost += problem.batch * problem.groups * problem.taps * math.prod(axis.out for axis in axes) / lanes / y.k / x.k * 2
+    return Choice("gemm", gemm.Driver(problem, tiles), tiles, cost)

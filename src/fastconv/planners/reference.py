@@ -1,0 +1,53 @@
+"""The last resort: problems computed by their definition."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._problem import ConvProblem
+from .._reference import correlate
+from .tiles import Choice
+
+
+def reference_result(problem: ConvProblem, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """Return the result by the definition, in the user's layout; arrays may be of a wider dtype than the problem's."""
+    rank = len(problem.axes)
+    order = [axis for axis in (problem.batch_axis, problem.channel_axis) if axis >= 0] + list(problem.spatial_axes)
+    if problem.flip:
+        w = np.flip(w, tuple(range(w.ndim - rank, w.ndim)))
+    if problem.conj:
+        w = w.conj()
+    sizes, kernel = [axis.n for axis in problem.axes], [axis.k for axis in problem.axes]
+    result = correlate(
+        x.transpose(order).reshape(problem.batch, problem.groups, problem.channels, *sizes),
+        w.reshape(problem.groups, problem.channels_out, problem.channels, *kernel),
+        problem.axes,
+        np.frombuffer(problem.fill, problem.dtype).astype(x.dtype)[0],
+        None if bias is None else bias.reshape(problem.groups, problem.channels_out).astype(x.dtype, copy=False),
+    )
+    in_order = result.reshape([problem.out_shape[axis] for axis in order])
+    return in_order.transpose(np.argsort(order))
+
+
+class ReferenceDriver:
+    """Runs a problem by its definition, for the dtypes that have no kernel."""
+
+    workspace_bytes = 0
+    level_name = "numpy"
+
+    def __init__(self, problem: ConvProblem) -> None:
+        self.problem = problem
+        # float16 is summed in float32, as the kernels do.
+        self.lane = np.dtype(np.float32) if problem.dtype == np.float16 else problem.dtype
+
+    def run(
+        self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, threads: int | None = None
+    ) -> None:
+        """Write the convolution of x and w to out."""
+        x, w = x.astype(self.lane, copy=False), w.astype(self.lane, copy=False)
+        out[...] = reference_result(self.problem, x, w, bias)
+
+
+def plan_reference(problem: ConvProblem, level: str) -> Choice:
+    """Plan the definition itself, which serves every problem."""
+    return Choice("reference", ReferenceDriver(problem))

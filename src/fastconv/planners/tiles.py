@@ -1,0 +1,187 @@
+"""What the planners of all algorithms share: how a dtype is computed, how a tile is packed, and what they conclude."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _tunables
+from .._problem import Axis, ConvProblem
+
+
+class Compute(NamedTuple):
+    """How a dtype is computed: the indices of fc_compute and fc_storage (kernels/fastconv.h), and the lane's dtype."""
+
+    compute: int
+    storage: int
+    dtype: np.dtype[Any]
+    part_bytes: int  # of one real part
+
+
+# One row a dtype; what is not here goes to the reference.
+COMPUTE = {
+    np.dtype(name): Compute(compute, storage, np.dtype(lane), part_bytes)
+    for name, compute, storage, lane, part_bytes in [
+        ("float32", 0, 1, "float32", 4),
+        ("float64", 1, 2, "float64", 8),
+        ("complex64", 2, 2, "complex64", 4),
+        ("complex128", 3, 3, "complex128", 8),
+        ("int8", 4, 4, "int16", 2),
+        ("uint8", 4, 4, "uint16", 2),
+        ("int16", 4, 0, "int16", 2),
+        ("uint16", 4, 0, "uint16", 2),
+        ("int32", 5, 1, "int32", 4),
+        ("uint32", 5, 1, "uint32", 4),
+        ("int64", 6, 2, "int64", 8),
+        ("uint64", 6, 2, "uint64", 8),
+        ("bool", 0, 5, "float32", 4),
+        ("float16", 0, 6, "float32", 4),
+    ]
+}
+
+
+class Segments(NamedTuple):
+    """The taps of an axis, in runs that share a residue modulo the stride.
+
+    Output p and tap i of a segment read sample ``start + (p + i) * stride`` of the padded axis.
+    """
+
+    start: np.ndarray  # the first sample, one a segment
+    span: np.ndarray  # samples a segment spans at one output: the last i plus 1
+    segment: np.ndarray  # of each tap
+    offset: np.ndarray  # i of each tap
+
+
+def make_segments(axis: Axis, max_gap: int) -> Segments:
+    """Cut the taps of an axis into segments, a new one wherever neighbours are more than `max_gap` apart."""
+    sample = np.arange(axis.k, dtype=np.intp) * axis.dilation
+    residue, step = sample % axis.stride, sample // axis.stride
+    order = np.lexsort((step, residue))
+    first = np.ones(axis.k, bool)
+    first[1:] = (np.diff(residue[order]) != 0) | (np.diff(step[order]) > max_gap)
+    start = order[first]
+    segment, offset = np.empty_like(order), np.empty_like(order)
+    segment[order] = np.cumsum(first) - 1
+    offset[order] = step[order] - step[start][segment[order]]
+    span = np.zeros(len(start), np.intp)
+    np.maximum.at(span, segment, offset + 1)
+    return Segments(sample[start], span, segment, offset)
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class TilePlan:
+    """What a driver is built from; the arrays are intp. `tile.pyx` draws the packed tile."""
+
+    level: str
+    compute: int
+    storage: int
+    computed_bytes: int
+    part_bytes: int
+    fill: bytes
+    axes: tuple[Axis, ...]  # at least two
+    tile_rows: int
+    tile_columns: int
+    pitch: int
+    outer_pitch: int
+    channel_pitch: int
+    row_start: np.ndarray
+    row_count: np.ndarray
+    row_base: np.ndarray
+    column_start: np.ndarray
+    column_span: np.ndarray
+    column_base: np.ndarray
+
+
+def row_segment_order(segments: Segments) -> np.ndarray:
+    """Return the taps in the order in which the segments hold them."""
+    return np.lexsort((segments.offset, segments.segment)).astype(np.intp)
+
+
+def packed_layout(
+    rows: Segments, columns: Segments, tile_rows: int, tile_columns: int, outer_taps: int, lanes: int
+) -> dict[str, Any]:
+    """Return the pitches and bases of a packed tile, in elements."""
+    # A kernel may touch the row up to a whole vector behind the last column of the tile.
+    width = -(-tile_columns // lanes) * lanes
+    column_span = columns.span - 1
+    column_base = np.concatenate([[0], np.cumsum(width + column_span)]).astype(np.intp)
+    pitch = -(-int(column_base[-1]) // lanes) * lanes
+    row_base = np.concatenate([[0], np.cumsum((tile_rows + rows.span - 1) * pitch)]).astype(np.intp)
+    outer_pitch = int(row_base[-1])
+    return {
+        "tile_rows": tile_rows,
+        "tile_columns": tile_columns,
+        "pitch": pitch,
+        "outer_pitch": outer_pitch,
+        "channel_pitch": outer_pitch * outer_taps,
+        "row_start": rows.start,
+        "row_count": rows.span,
+        "row_base": row_base[:-1].copy(),
+        "column_start": columns.start,
+        "column_span": column_span,
+        "column_base": column_base[:-1].copy(),
+    }
+
+
+def inside(axis: Axis) -> tuple[int, int]:
+    """Return the range of outputs whose whole window lies inside the input."""
+    first = max(-(-axis.lo // axis.stride), 0)
+    last = (axis.extent + axis.lo - axis.window) // axis.stride + 1
+    return min(first, axis.out), max(min(last, axis.out), 0)
+
+
+def edges(total: int, first: int, last: int, edge: int, step: int) -> np.ndarray:
+    """Cut range(total) at multiples of `step`, with strips of whole `edge`s around the part from first to last."""
+    first, last = min(-(-first // edge) * edge, total), last if last >= total else last // edge * edge
+    if last - first < edge:
+        first = last = total
+    cuts = [np.arange(start, stop, step, dtype=np.intp) for start, stop in ((0, first), (first, last), (last, total))]
+    return np.concatenate([*cuts, [total]], dtype=np.intp)
+
+
+class Choice(NamedTuple):
+    """The outcome of planning one algorithm: a plan for its driver, or the reason against it."""
+
+    algorithm: str
+    driver: Any = None
+    tiles: TilePlan | None = None
+    cost: float = math.inf  # in units of a full vector multiply-add
+    refusal: str = ""
+
+
+def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
+    """Return the axes, with a y axis of one sample in front of a lone x."""
+    if len(problem.axes) > 1:
+        return problem.axes
+    return (Axis(1, 1, 1, 1, 1, 0, 0, "constant"), *problem.axes)
+
+
+def common(problem: ConvProblem, level: str, compute: Compute, axes: tuple[Axis, ...]) -> dict[str, Any]:
+    """Return what the tiles of every algorithm share."""
+    fill = np.frombuffer(problem.fill, problem.dtype).astype(compute.dtype).tobytes()
+    return {
+        "level": level,
+        "compute": compute.compute,
+        "storage": compute.storage,
+        "computed_bytes": compute.dtype.itemsize,
+        "part_bytes": compute.part_bytes,
+        "fill": fill,
+        "axes": axes,
+    }
+
+
+def too_large(problem: ConvProblem) -> str:
+    """Return why a problem is beyond the tables of a plan, or nothing."""
+    if problem.taps > _tunables.TABLE_LIMIT:
+        return f"{problem.taps} products an output, more than {_tunables.TABLE_LIMIT}"
+    if max(axis.out for axis in problem.axes) > _tunables.AXIS_LIMIT:
+        return f"an axis of {max(axis.out for axis in problem.axes)} outputs, more than {_tunables.AXIS_LIMIT}"
+    return ""
+
+
+def share_of(total: int, part: int) -> int:
+    """Return how many parts make the total."""
+    return total // max(part, 1)
