@@ -93,9 +93,9 @@ def arithmetic_of(x: np.dtype[Any], w: np.ndarray, dtype: np.dtype[Any]) -> tupl
     if dtype.kind in "fc":
         wide: np.dtype[Any] = np.result_type(x, dtype)
         return (np.result_type(wide, np.complex64) if w.dtype.kind == "c" else wide), w
-    if x.kind in "biu" and dtype.kind in "iu" and w.dtype.kind in "biuf" and np.all(np.trunc(w) == w):
-        if np.abs(w).max(initial=0) < 2.0**63:
-            return dtype, w.astype(np.int64).astype(dtype)
+    integers = x.kind in "biu" and dtype.kind in "iu" and w.dtype.kind in "biuf"
+    if integers and np.all(np.trunc(w) == w) and np.abs(w).max(initial=0) < 2.0**63:
+        return dtype, w.astype(np.int64).astype(dtype)
     return np.dtype(np.complex128 if "c" in (x.kind, w.dtype.kind) else np.float64), w
 
 
@@ -104,6 +104,6 @@ def as_result(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     if values.dtype == dtype:
         return values
     if dtype.kind == "b":
-        return np.trunc(values) != 0
+        return np.asarray(np.trunc(values) != 0)
     with np.errstate(invalid="ignore", over="ignore"):
         return values.astype(dtype)
