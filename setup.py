@@ -19,6 +19,7 @@ SOURCES = {
     "tile": [],
     "direct": [],
     "gemm": [],
+    "fft": [],
     "lane": [],
 }
 HEADERS = sorted(

@@ -16,6 +16,7 @@ from ._epilogue import activate
 from ._errors import ConvError
 from ._problem import ConvProblem
 from .planners.direct import plan_direct
+from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
@@ -24,6 +25,7 @@ from .planners.tiles import COMPUTE, Choice, TilePlan
 PLANNERS: dict[str, Callable[[ConvProblem, str], Choice]] = {
     "gemm": plan_gemm,
     "direct": plan_direct,
+    "fft": plan_fft,
     "reference": plan_reference,
 }
 
@@ -37,7 +39,7 @@ class Schedule(NamedTuple):
     level : str
         The CPU level whose kernels run.
     algorithm : str
-        "direct", "gemm" or "reference".
+        One of `PLANNERS`.
     passed_over : tuple of str
         One line for each algorithm that was not taken, with the reason.
     """
@@ -66,7 +68,7 @@ class Schedule(NamedTuple):
 
     def pack(self, w: np.ndarray) -> np.ndarray | None:
         """Return the weights as this schedule's kernels read them, or None where they are read as they are."""
-        packed: np.ndarray | None = self.driver.pack_all(w) if self.algorithm == "gemm" else None
+        packed: np.ndarray | None = self.driver.pack_all(w) if hasattr(self.driver, "pack_all") else None
         return packed
 
     def explain(self) -> str:

@@ -20,7 +20,7 @@ from ._epilogue import ACTIVATIONS
 from ._errors import ConvError, ConvTypeError
 
 BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
-ALGORITHMS = ("auto", "direct", "gemm", "reference")
+ALGORITHMS = ("auto", "direct", "gemm", "fft", "reference")
 ACCURACIES = ("default", "strict", "fast")
 OVERFLOWS = ("wrap", "saturate", "raise")
 CENTERS = ("left", "right")

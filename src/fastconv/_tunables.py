@@ -64,3 +64,25 @@ DIRECT_EFFICIENCY: Final = 0.55
 GEMM_EFFICIENCY: Final = 0.97
 # What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
 GEMM_STORE_STEPS: Final = 12.0
+
+# --- FFT tiles -------------------------------------------------------------------------------------------------------
+
+# Products an output from which a transform is looked at; planning one takes longer than a small convolution.
+FFT_LEAST_TAPS: Final = 16
+
+# Bytes of the spectra of several kernels, and of one tile.
+FFT_WEIGHT_BYTES: Final = 64 * 1024 * 1024
+FFT_TILE_BYTES: Final = 512 * 1024 * 1024
+
+# Rows (or columns) of a tile along an axis that is not transformed.
+FFT_BATCH_ROWS: Final = 64
+
+# Vector operations a complex point: a level of the tree and the two transpositions of each direction, the product with
+# one channel. The first and the last are counted from the code, divided by the share of the peak that was measured.
+FFT_FORWARD_LEVEL: Final = 3.0 / 0.6
+FFT_BACK_LEVEL: Final = 3.5 / 0.6
+FFT_TURN: Final = 12.0 / 0.6
+FFT_PRODUCT: Final = 4.0 / 0.6
+
+# How much longer a point takes, by the bytes of a tile: in L2 with its spectrum, about to leave it, beyond it.
+FFT_CACHE: Final = ((448 * 1024, 1.0), (1024 * 1024, 1.25), (4 * 1024 * 1024, 1.6), (2**60, 2.0))

@@ -119,6 +119,43 @@ typedef void fc_gemm(const fc_gemm_tile *tile);
 /* panel[k][j] = weights[j * row_pitch + k] for j < rows, and 0 for rows <= j < gemm_columns. */
 typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows, ptrdiff_t k_size);
 
+/* A transform along one axis: n complex points, split by radices of 2, 3, 4 or 5, level after level. For each block of
+ * each level there are radix - 1 complex twiddles of the compute type: w, w^2, ... or, for radix 4, w^2, w, w^3. */
+typedef struct {
+    ptrdiff_t n, n_levels;
+    const ptrdiff_t *radices;
+    const void *twiddles;
+} fc_fft_axis;
+
+/* The transform of a tile. Points are vectors of real and vectors of imaginary parts, side by side. */
+typedef struct {
+    fc_fft_axis fold, middle;  /* vertical; fold.n * middle.n is a multiple of the lanes */
+    fc_fft_axis across;        /* n is a multiple of the lanes */
+    const void *twist;         /* one long row, cut into fold.n: its twiddles between the axes [group][across]; or NULL */
+    int interleaved;           /* samples are complex; else real and folded, two rows in one */
+} fc_fft;
+
+typedef struct {
+    const fc_fft *fft;
+    const void *src;           /* a packed tile, or the input itself, in elements */
+    ptrdiff_t src_fold_pitch, src_middle_pitch;
+    void *strip;               /* fold.n * middle.n points */
+    void *spectrum;            /* of each channel, in points [group][across] */
+    const void *weights;       /* spectra in the same order */
+    void *product;             /* may be the first spectrum */
+    ptrdiff_t channels, channel_pitch, group_pitch;
+    int rows_done;             /* spectra are whole; else only their vertical half */
+    const void *bias;          /* one element, or NULL */
+    void *dst;                 /* of the first element that is wanted: of a row of first_column, or of one long row */
+    ptrdiff_t dst_fold_pitch, dst_middle_pitch;
+    ptrdiff_t first_fold, last_fold, first_middle, last_middle, first_column, last_column;
+} fc_fft_tile;
+
+/* The vertical half of a forward transform, of one channel; the other half; product, way back and store, which returns
+ * whether all that was stored is finite. */
+typedef void fc_fft_forward(const fc_fft_tile *tile);
+typedef int fc_fft_back(const fc_fft_tile *tile);
+
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
 
@@ -135,6 +172,8 @@ typedef struct {
     fc_direct *direct[FC_COMPUTE_TYPES];
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
+    fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
+    fc_fft_back *fft_back[2];
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
 } fc_level;
 
