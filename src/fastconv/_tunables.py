@@ -67,8 +67,8 @@ GEMM_STORE_STEPS: Final = 12.0
 
 # --- FFT tiles -------------------------------------------------------------------------------------------------------
 
-# Products an output from which a transform is looked at; planning one takes longer than a small convolution.
-FFT_LEAST_TAPS: Final = 16
+# Taps of a kernel from which a transform is looked at; planning one takes longer than a small convolution.
+FFT_LEAST_TAPS: Final = 25
 
 # Bytes of the spectra of several kernels, and of one tile.
 FFT_WEIGHT_BYTES: Final = 64 * 1024 * 1024
@@ -84,5 +84,11 @@ FFT_BACK_LEVEL: Final = 3.5 / 0.6
 FFT_TURN: Final = 12.0 / 0.6
 FFT_PRODUCT: Final = 4.0 / 0.6
 
+# What a call costs besides, and a plan on its first use: some 20 us.
+FFT_CALL: Final = 1.0e5
+
 # How much longer a point takes, by the bytes of a tile: in L2 with its spectrum, about to leave it, beyond it.
 FFT_CACHE: Final = ((448 * 1024, 1.0), (1024 * 1024, 1.25), (4 * 1024 * 1024, 1.6), (2**60, 2.0))
+
+# Integers by transforms are converted there and back, which costs as much again where the kernel is not large.
+ROUNDED_COST: Final = 1.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,10 @@ def conv(
         Of arithmetic and result; ``numpy.result_type(x, w)`` by default.
     overflow : {"wrap", "saturate", "raise"}, default "wrap"
         What integers do beyond their range: count modulo 2^n, stop at the ends, or raise.
-    algorithm : {"auto", "direct", "gemm", "reference"}, default "auto"
+    algorithm : {"auto", "direct", "gemm", "fft", "reference"}, default "auto"
         May change the speed, never the meaning.
     accuracy : {"default", "strict", "fast"}, default "default"
-        "strict" keeps to algorithms that sum in one order, "fast" allows those that round more. All algorithms of
-        this version are strict.
+        "strict" keeps to algorithms that sum in one order, "fast" allows those that round more.
     max_workspace : int, optional
         Bytes of scratch memory that a thread may use.
     threads : int, optional
@@ -93,8 +93,9 @@ def conv(
     -------
     ndarray
         In the layout of x. Integers are exact modulo 2^n. A float result is within
-        ``(taps + 2) * eps * sum(|x| * |w|)`` of the true one. NaN and Inf reach exactly the outputs whose window
-        holds them.
+        ``(taps + 2) * eps * sum(|x| * |w|)`` of the true one; where a transform computes it, which "strict"
+        forbids, within ``16 * eps * log2(n) * norm(x) * norm(w)``, with the 2-norms of a tile of n samples and of
+        the kernel. NaN and Inf reach exactly the outputs whose window holds them.
 
     Raises
     ------
@@ -151,6 +152,12 @@ def execute(
     if bias is not None:
         bias = bias.astype(schedule.bias_dtype, copy=False)
     problem = schedule.problem
+    if schedule.rounded is not None and rounds_exactly(schedule.rounded, operands):
+        result = _rounded(schedule.rounded, operands, problem.dtype, threads)
+        if out is None:
+            return result
+        out[...] = result
+        return out
     if out is None:
         return schedule.run(x, w, bias, np.empty(problem.out_shape, problem.dtype), threads, panels)
     inputs = [x, w] if bias is None else [x, w, bias]
@@ -158,6 +165,33 @@ def execute(
         return schedule.run(x, w, bias, out, threads, panels)
     out[...] = schedule.run(x, w, bias, np.empty(problem.out_shape, problem.dtype), threads, panels)
     return out
+
+
+def rounds_exactly(schedule: _plan.Schedule, operands: _problem.Operands) -> bool:
+    """Return whether results of transforms in float64 are within a quarter of the integers they stand for.
+
+    An output is wrong by at most 16 eps log2(n) |x| |w|, the 2-norms of the tile and of the kernel: N. J. Higham,
+    Accuracy and Stability of Numerical Algorithms, theorem 24.2, for three transforms and the product.
+    """
+    problem, (x, w, bias, _) = schedule.problem, operands
+    samples = problem.channels * schedule.driver.samples
+    fill = abs(float(np.frombuffer(problem.fill, problem.dtype)[0]))
+    product = max(_largest(x), fill) * _largest(w)
+    error = 16 * np.finfo(np.float64).eps * math.log2(samples) * product * math.sqrt(samples * problem.taps)
+    largest = product * problem.taps + (0 if bias is None else _largest(bias))
+    return bool(error < 0.25 and largest < 2.0**52)
+
+
+def _rounded(
+    schedule: _plan.Schedule, operands: _problem.Operands, dtype: np.dtype[Any], threads: int | None
+) -> np.ndarray:
+    problem, (x, w, bias, _) = schedule.problem, operands
+    result = np.empty(problem.out_shape, np.float64)
+    floats = None if bias is None else bias.astype(np.float64)
+    schedule.run(x.astype(np.float64), w.astype(np.float64), floats, result, threads)
+    np.rint(result, out=result)
+    # Through int64, so that what is beyond the dtype's range counts modulo 2^n.
+    return (result != 0) if dtype.kind == "b" else result.astype(np.int64).astype(dtype)
 
 
 def _conv_in_range(
@@ -267,7 +301,7 @@ class Plan:
 
     @property
     def algorithm(self) -> str:
-        """What computes the result: "direct", "gemm" or "reference"."""
+        """What computes the result: "direct", "gemm", "fft" or "reference"."""
         return self._schedule.algorithm
 
     @property

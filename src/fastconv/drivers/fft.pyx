@@ -1,7 +1,7 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
 """FFT tiles: overlap-save for large kernels, in one, two or three dimensions.
 
-A work item is one tile of one group: packed with its halo (or read where it stands), transformed once a channel,
+A work item is one tile of one group: packed with its halo, transformed once a channel,
 multiplied with the spectra of the weights, and stored without its margin, once an output channel. The spectra are made
 at the start of a call, or by a plan. A tile whose result is not finite holds a NaN, an Inf, or sums that overflow in
 between: it is computed again by the direct algorithm, so that a NaN reaches only the outputs whose window holds it.
@@ -22,8 +22,7 @@ cnp.import_array()
 
 cdef struct Call:
     Arrays arrays
-    bint x_plain        # input rows can be read where they stand
-    bint out_plain      # output rows can be written where they stand
+    bint out_plain      # one long row can be written where it stands
     const char *spectra  # of the weights [group][channel out][channel]
     char *scratch       # of all threads
     char *spoilt        # for each item, whether its result is not finite
@@ -135,6 +134,11 @@ cdef class Driver(Geometry):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
 
+    @property
+    def samples(self):
+        """Samples of a tile that are transformed together."""
+        return int(self.transformed) * (1 if self.fft.interleaved else 2)
+
     cdef ptrdiff_t spectra_bytes(self):
         return self.groups * self.channels_out * self.channels * self.channel_bytes
 
@@ -163,8 +167,7 @@ cdef class Driver(Geometry):
         cdef cnp.ndarray spoilt = np.zeros(items, np.uint8)
         call.arrays.x, call.arrays.out, call.arrays.w = self.bind(x), self.bind(out), self.bind_weights(w)
         call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
-        call.x_plain = self.is_plain(x, call.arrays.x.x)
-        call.out_plain = self.is_plain(out, call.arrays.out.x)
+        call.out_plain = self.fft.twist != NULL and self.is_plain(out, call.arrays.out.x)
         call.spoilt = cnp.PyArray_BYTES(spoilt)
         region = region_enter(threads, self.work, items)
         try:
@@ -229,7 +232,6 @@ cdef class Driver(Geometry):
         cdef fc_fft_tile tile
         cdef ptrdiff_t o, c
         self.describe(&tile, scratch)
-        self.set_pitches(&tile, self.outer_pitch, self.pitch)
         tile.src = scratch.packed
         for o in range(self.groups * self.channels_out):
             for c in range(self.channels):
@@ -339,35 +341,24 @@ cdef class Driver(Geometry):
 
     cdef void forward(self, const Call *call, Scratch *scratch, const Place *place) noexcept nogil:
         """Pack a tile and transform the vertical half of each channel; the rest comes with the product."""
-        cdef const Arrays *arrays = &call.arrays
-        cdef const char *source = (
-            arrays.x.data + place.n * arrays.x.batch + place.g * self.channels * arrays.x.channel)
-        cdef ptrdiff_t item = self.computed_bytes, channel, c
+        cdef ptrdiff_t c
         cdef fc_fft_tile tile
+        self.pack_tile(&call.arrays, scratch, place)
         self.describe(&tile, scratch)
-        if call.x_plain and self.lies_inside(scratch, place):
-            source += (scratch.outer.taps[1] + (place.y0 - self.y.lo) * arrays.x.y
-                       + (place.x0 - self.x.lo) * arrays.x.x)
-            channel = arrays.x.channel
-            self.set_pitches(&tile, arrays.x.outer[0] // item if self.n_outer else 0, arrays.x.y // item)
-        else:
-            # Whole, beyond the last outputs too, where nothing may be left that is not finite.
-            self.start_tile(arrays, place.y0, self.tile_rows, place.x0, self.tile_columns, &scratch.map)
-            self.pack(arrays, source, &scratch.outer, &scratch.map, scratch.packed)
-            source = scratch.packed
-            channel = self.channel_pitch * item
-            self.set_pitches(&tile, self.outer_pitch, self.pitch)
         for c in range(self.channels):
-            tile.src = source + c * channel
+            tile.src = scratch.packed + c * self.channel_pitch * self.computed_bytes
             tile.spectrum = scratch.spectrum + c * self.channel_bytes
             self.columns_of(&tile)
 
-    cdef bint lies_inside(self, const Scratch *scratch, const Place *place) noexcept nogil:
-        """Whether every sample of a tile stands in the input."""
-        cdef ptrdiff_t y = place.y0 - self.y.lo, x = place.x0 - self.x.lo
-        return (scratch.outer.inside and self.y.input_dilation == 1 and self.x.input_dilation == 1
-                and y >= 0 and y + self.rows_sent <= self.y.extent
-                and x >= 0 and x + self.columns_sent <= self.x.extent)
+    cdef void pack_tile(self, const Arrays *arrays, Scratch *scratch, const Place *place) noexcept nogil:
+        """All channels of a tile, whole: beyond the last outputs too, nothing may be left that is not finite.
+
+        A strip reads a vector from each of some hundred rows; where these lie a power of two apart, as they do in
+        images, each would push the last one out of the cache. So a tile is packed even where it could be read in place.
+        """
+        cdef const char *x = arrays.x.data + place.n * arrays.x.batch + place.g * self.channels * arrays.x.channel
+        self.start_tile(arrays, place.y0, self.tile_rows, place.x0, self.tile_columns, &scratch.map)
+        self.pack(arrays, x, &scratch.outer, &scratch.map, scratch.packed)
 
     cdef void describe(self, fc_fft_tile *tile, Scratch *scratch) noexcept nogil:
         """What all tiles have in common."""
@@ -378,14 +369,11 @@ cdef class Driver(Geometry):
         tile.channels = self.channels
         tile.group_pitch = self.group_pitch
         tile.channel_pitch = self.channel_bytes // self.point_bytes
-
-    cdef void set_pitches(self, fc_fft_tile *tile, ptrdiff_t plane_pitch, ptrdiff_t row_pitch) noexcept nogil:
+        tile.src_fold_pitch, tile.src_middle_pitch = self.pitch, 0
         if self.fft.twist != NULL:
-            tile.src_fold_pitch, tile.src_middle_pitch = self.fft.across.n, 0
+            tile.src_fold_pitch = self.fft.across.n
         elif self.solid:
-            tile.src_fold_pitch, tile.src_middle_pitch = plane_pitch, row_pitch
-        else:
-            tile.src_fold_pitch, tile.src_middle_pitch = row_pitch, 0
+            tile.src_fold_pitch, tile.src_middle_pitch = self.outer_pitch, self.pitch
 
     cdef bint backward(self, Call *call, Scratch *scratch, const Place *place) noexcept nogil:
         """Make every output channel of a tile; return whether all is finite."""
@@ -398,9 +386,6 @@ cdef class Driver(Geometry):
         cdef fc_fft_tile tile
         self.describe(&tile, scratch)
         self.set_window(&tile, place)
-        if call.out_plain:
-            row_pitch = out.y // item
-            plane_pitch = out.outer[0] // item if self.n_outer else 0
         tile.dst_fold_pitch = plane_pitch if self.solid else row_pitch
         tile.dst_middle_pitch = row_pitch
         for o in range(self.channels_out):
@@ -437,7 +422,6 @@ cdef class Driver(Geometry):
         cdef Call call
         cdef Place place
         cdef Scratch *scratch
-        cdef const char *source
         tile = np.empty((self.channels, self.planes, self.rows_sent, self.columns_sent), self.lane)
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         call.scratch = <char *>scratch_take(self.thread_bytes)
@@ -446,10 +430,8 @@ cdef class Driver(Geometry):
         self.lay_out(&call, 0)
         scratch = self.scratch_of(&call, 0)
         self.locate(&call, scratch, item, &place)
-        source = (call.arrays.x.data + place.n * call.arrays.x.batch
-                  + place.g * self.channels * call.arrays.x.channel)
-        self.start_tile(&call.arrays, place.y0, self.tile_rows, place.x0, self.tile_columns, &scratch.map)
-        self.pack(&call.arrays, source, &scratch.outer, &scratch.map, cnp.PyArray_DATA(<cnp.ndarray>tile))
+        self.pack_tile(&call.arrays, scratch, &place)
+        memcpy(cnp.PyArray_DATA(<cnp.ndarray>tile), scratch.packed, (<object>tile).nbytes)
         scratch_give(call.scratch)
 
         if self.fallback is None:

@@ -72,7 +72,9 @@ def plan_fft(problem: ConvProblem, level: str) -> Choice:
     shape = best_shape(problem, axes, lanes)
     bytes_of_tile = math.prod(shape.sizes) * compute.dtype.itemsize
     kernels = problem.groups * problem.channels * problem.channels_out
-    if kernels * bytes_of_tile > _tunables.FFT_WEIGHT_BYTES and kernels > 1 or bytes_of_tile > _tunables.FFT_TILE_BYTES:
+    if (
+        kernels * bytes_of_tile > _tunables.FFT_WEIGHT_BYTES and kernels > 1
+    ) or bytes_of_tile > _tunables.FFT_TILE_BYTES:
         return Choice("fft", refusal=f"{kernels} spectra of {bytes_of_tile} bytes are too many or too large")
     tiles = make_plan(problem, level, compute, axes, shape, lanes)
     return Choice("fft", fft.Driver(problem, tiles), tiles, cost_of(problem, axes, shape, lanes))
@@ -88,13 +90,14 @@ def refuse(problem: ConvProblem) -> str:
         return "a stride: most of what it computes would be thrown away"
     if 0 in problem.out_shape:
         return "an empty result"
-    if problem.algorithm == "auto" and problem.taps < _tunables.FFT_LEAST_TAPS:
-        return f"{problem.taps} products an output, fewer than {_tunables.FFT_LEAST_TAPS}"
+    taps = math.prod(axis.k for axis in problem.axes)
+    if problem.algorithm == "auto" and taps < _tunables.FFT_LEAST_TAPS:
+        return f"a kernel of {taps} taps, fewer than {_tunables.FFT_LEAST_TAPS}"
     return too_large(problem)
 
 
-def lanes_bytes(problem: ConvProblem) -> int:
-    """Return the samples that share a point: two real rows are folded into one."""
+def rows_in_a_point(problem: ConvProblem) -> int:
+    """Return how many samples share a point: two real rows are folded into one."""
     return 1 if problem.dtype.kind == "c" else 2
 
 
@@ -121,7 +124,7 @@ def lengths(axis: Axis, unit: int) -> tuple[int, ...]:
 
 def shapes(problem: ConvProblem, axes: tuple[Axis, ...], lanes: int) -> list[Shape]:
     """Return the candidates."""
-    fold = lanes_bytes(problem)
+    fold = rows_in_a_point(problem)
     z, y, x = axes
     found = []
     if z.window == 1:
@@ -151,7 +154,7 @@ def cost_of(problem: ConvProblem, axes: tuple[Axis, ...], shape: Shape, lanes: i
     for axis, size in zip(axes, shape.sizes, strict=True):
         tiles *= -(-axis.out // (size - axis.window + 1))
         levels_ += math.log2(size) if axis.window > 1 else 0
-    points = math.prod(shape.sizes) / lanes_bytes(problem)
+    points = math.prod(shape.sizes) / rows_in_a_point(problem)
     forward = _tunables.FFT_FORWARD_LEVEL * levels_ + _tunables.FFT_TURN
     back = _tunables.FFT_BACK_LEVEL * levels_ + _tunables.FFT_TURN
     channels, out = problem.channels, problem.channels_out
@@ -159,7 +162,7 @@ def cost_of(problem: ConvProblem, axes: tuple[Axis, ...], shape: Shape, lanes: i
     weights = channels * out * forward
     size = math.prod(shape.sizes) * problem.dtype.itemsize
     slow = next(factor for limit, factor in _tunables.FFT_CACHE if size <= limit)
-    return problem.groups * points / lanes * (tiles * tile + weights) * slow
+    return _tunables.FFT_CALL + problem.groups * points / lanes * (tiles * tile + weights) * slow
 
 
 # --- the plan of a shape ---------------------------------------------------------------------------------------------
@@ -187,7 +190,9 @@ def make_plan(
         twist = twist_table(leaves, across_n, lanes, dtype)
     elif z.window > 1:
         fold, middle, across = (
-            along(z, planes // unit, 0.25, dtype), along(y, rows, 0.0, dtype), along(x, columns, 0.0, dtype)
+            along(z, planes // unit, 0.25, dtype),
+            along(y, rows, 0.0, dtype),
+            along(x, columns, 0.0, dtype),
         )
     else:
         fold, across = along(y, rows // unit, 0.25, dtype), along(x, columns, 0.0, dtype)
