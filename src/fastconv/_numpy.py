@@ -183,7 +183,7 @@ def _apply(
     task = _pairs.Task(x.shape, w.shape, (part,), dtype, correlates, algorithm=algorithm)
     result = _pairs.convolve(task, x, w, out, threads)
     if out is None:
-        _pairs.remember(_lanes[correlates], task, *given, options)
+        _pairs.remember(_lanes[correlates], task, x, w, options)
     return result
 
 

@@ -106,6 +106,8 @@ class Recipe(NamedTuple):
     conj : bool
         The product takes the conjugate of w.
     conj_result : bool
+    numpy : {"never", "always", "not finite"}
+        When NumPy's own loop does it; the last stands for a kernel with NaN or Inf.
     x, w, out : View or None
         None: as they are.
     """
@@ -116,14 +118,15 @@ class Recipe(NamedTuple):
     backwards: tuple[slice, ...] | None
     conj: bool
     conj_result: bool
+    numpy: str
     x: View | None = None
     w: View | None = None
     out: View | None = None
 
     @property
     def plain(self) -> bool:
-        """Whether drivers take the arrays as they are, if in the other order."""
-        return self.schedule is not None and self.backwards is None and self.out is None and not self.conj_result
+        """Whether drivers take the arrays as they are, if in the other order or reversed."""
+        return self.schedule is not None and self.out is None and self.numpy != "always"
 
 
 def convolve(
@@ -133,8 +136,15 @@ def convolve(
     todo = recipe(task, levels.current())
     out = _problem.check_out(out, todo.shape, task.dtype)
     _threads.check(threads)
+    return follow(task, todo, x, w, out, threads)
+
+
+def follow(
+    task: Task, todo: Recipe, x: np.ndarray, w: np.ndarray, out: np.ndarray | None, threads: int | None
+) -> np.ndarray:
+    """Do a task as its recipe says."""
     x, w = _problem.native(x, task.dtype), _problem.native(w, task.dtype)
-    if len(task.parts) == 1 and better_by_numpy(task, x, w):
+    if todo.numpy == "always" or todo.numpy == "not finite" and not np.isfinite(w if w.size <= x.size else x).all():
         return returned(by_numpy(task, x, w), out)
     if todo.backwards is not None:
         w = w[todo.backwards]
@@ -150,17 +160,18 @@ def convolve(
 def in_views(todo: Recipe, x: np.ndarray, w: np.ndarray, out: np.ndarray | None, threads: int | None) -> np.ndarray:
     """Convolve what the core sees of the operands, and write it to where it belongs in the result."""
     assert todo.schedule is not None and todo.out is not None
+    data, kernel = (w, x) if todo.swapped else (x, w)
     result = np.empty(todo.shape, todo.schedule.problem.dtype) if out is None else out
     seen = todo.out.of(result)
-    writes_through = np.may_share_memory(seen, result)
-    data, kernel = (w, x) if todo.swapped else (x, w)
-    done = core.execute(todo.schedule, _problem.Operands(data, kernel, None, seen if writes_through else None), threads)
-    if todo.conj_result:
-        np.conjugate(done, out=done)
-    if not writes_through:
+    if not np.may_share_memory(seen, result):
+        done = core.execute(todo.schedule, _problem.Operands(data, kernel, None, None), threads)
         moved = [todo.shape[axis] for axis in todo.out.order]
         result[...] = done.reshape(moved).transpose(np.argsort(todo.out.order))
-    return result
+    elif out is None:
+        todo.schedule.run(data, kernel, None, seen, threads)
+    else:
+        core.execute(todo.schedule, _problem.Operands(data, kernel, None, seen), threads)
+    return np.conjugate(result, out=result) if todo.conj_result else result
 
 
 def product(todo: Recipe, x: np.ndarray, w: np.ndarray, out: np.ndarray | None) -> np.ndarray:
@@ -181,43 +192,39 @@ def returned(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     return out
 
 
-def better_by_numpy(task: Task, x: np.ndarray, w: np.ndarray) -> bool:
-    """Whether NumPy's own loop does a task in one dimension.
+def by_numpy_when(task: Task) -> str:
+    """Return when NumPy's own loop is to do a task.
 
-    It has types that the kernels have not, and it leaves out what the kernels multiply by the zeros of the padding,
-    which shows in a kernel with NaN or Inf.
+    In one dimension it has types that the kernels have not, and it leaves out what the kernels multiply by the zeros
+    of the padding, which shows in a kernel with NaN or Inf.
     """
-    if not task.symmetric or task.algorithm != "auto":
-        return False
+    if len(task.parts) > 1 or None in task.parts or not task.symmetric or task.algorithm != "auto":
+        return "never"
     if task.dtype.char in "gG":
-        return True
-    kernel = w if w.size <= x.size else x
-    return task.dtype.kind in "fc" and task.padded and not np.isfinite(kernel).all()
+        return "always"
+    return "not finite" if task.padded and task.dtype.kind in "fc" else "never"
 
 
 def by_numpy(task: Task, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Do a task in one dimension by NumPy's own loop."""
     function = NUMPYS["correlate" if task.correlate else "convolve"]
     ((start, length),) = task.parts  # type: ignore[misc]
-    with np.errstate(all="ignore"):
-        if task.padded:
-            return np.asarray(function(x, w, "full"))[start : start + length].copy()
-        first = start - (min(x.size, w.size) - 1)
-        return np.asarray(function(x, w, "valid"))[first : first + length].copy()
+    if task.padded:
+        result, first = function(x, w, "full"), start
+    else:
+        result, first = function(x, w, "valid"), start - (min(x.size, w.size) - 1)
+    return np.asarray(result if len(result) == length else result[first : first + length].copy())
 
 
-def remember(lane: Lane, task: Task, x: Any, w: Any, options: tuple[Any, ...]) -> None:
-    """Keep a task that was done on x and w for the short lane, if they went to the driver as they were."""
+def remember(lane: Lane, task: Task, x: np.ndarray, w: np.ndarray, options: tuple[Any, ...]) -> None:
+    """Keep a task that was done on x and w for the short lane."""
     todo = recipe(task, levels.current())
-    as_they_were = all(type(array) is np.ndarray and array.dtype == task.dtype for array in (x, w))
-    if todo.schedule is None or not todo.plain or not as_they_were:
-        return
-    one_axis = len(task.parts) == 1 and task.symmetric and task.algorithm == "auto"
-    if one_axis and task.dtype.char in "gG":
-        return
-    finite = one_axis and task.padded and task.dtype.kind in "fc"
-    operands = _problem.Operands(x, w, None, None)
-    lane.remember(x, w, None, options, todo.schedule, operands, swapped=todo.swapped, finite=finite)
+    if todo.schedule is not None and todo.plain:
+        lane.remember_pair(x, w, options, todo)
+    elif todo.numpy == "always":
+        lane.remember_call(x, w, options, lambda x, w, threads: by_numpy(task, x, w))
+    else:
+        lane.remember_call(x, w, options, lambda x, w, threads: follow(task, todo, x, w, None, threads))
 
 
 @lru_cache(maxsize=1024)
@@ -239,6 +246,7 @@ def recipe(task: Task, level: str) -> Recipe:
         "swapped": swapped,
         "backwards": tuple(slice(None, None, -1 if turn else 1) for turn in turned) if any(turned) else None,
         "conj": task.correlate and task.dtype.kind == "c",
+        "numpy": by_numpy_when(task),
         "conj_result": task.correlate and swapped and task.dtype.kind == "c",
     }
     x_view, w_view, out_view = views(task, kinds, (x_cut, w_cut), swapped)

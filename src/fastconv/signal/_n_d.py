@@ -350,7 +350,7 @@ def _convolve(
     )
     result = _pairs.convolve(task, x, w, out, threads)
     if out is None:
-        _pairs.remember(lanes[correlate], task, in1, in2, options)
+        _pairs.remember(lanes[correlate], task, x, w, options)
     return result
 
 

@@ -174,8 +174,8 @@ def _convolve(
     parts = tuple(part_of(mode, n, k) if axis in convolved else None for axis, (n, k) in sizes)
     task = _pairs.Task(x.shape, w.shape, parts, dtype, algorithm=algorithm)
     result = _pairs.convolve(task, _numbers("in1", x), _numbers("in2", w), out, threads)
-    if out is None:
-        _pairs.remember(lanes[0], task, in1, in2, (mode, axes, algorithm))
+    if out is None and "O" not in (x.dtype.kind, w.dtype.kind):
+        _pairs.remember(lanes[0], task, x, w, (mode, axes, algorithm))
     return result
 
 
