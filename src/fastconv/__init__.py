@@ -2,9 +2,11 @@
 
 One way through, each layer knowing only what is below it::
 
-    signal  nn           faces: a peer's signature and defaults become the core's keywords
-       |     |
-        core             conv, plan
+    signal/  _numpy  nn  faces: a peer's signature and defaults become the core's keywords
+       |       |      |
+       _pairs         |   two arrays convolved with each other: which is the kernel, which axes are batches
+          |           |
+        core  --------+   conv, plan
           |
        _problem          arrays + options -> ConvProblem; everything that is refused is refused here
           |
@@ -22,6 +24,7 @@ One way through, each layer knowing only what is below it::
 from . import nn, signal
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
+from ._numpy import convolve, correlate
 from .core import Plan, conv, plan
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
 
@@ -30,6 +33,8 @@ __all__ = [
     "ConvTypeError",
     "Plan",
     "conv",
+    "convolve",
+    "correlate",
     "get_num_threads",
     "nn",
     "num_threads",
