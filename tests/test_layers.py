@@ -13,6 +13,7 @@ RANKS = (
     {"__init__"},
     {"_config"},
     {"signal", "ndimage", "nn"},
+    {"_ndimage_passes"},
     {"_ndimage_args"},
     {"_filters"},
     {"core"},
