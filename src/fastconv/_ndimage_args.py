@@ -110,12 +110,12 @@ def as_input(value: Any) -> np.ndarray:
 
 
 def as_weights(value: Any) -> np.ndarray:
-    """Return weights as an array of numbers; what is none yet, such as Python objects, becomes float64."""
+    """Return weights as an array of numbers that arithmetic is done in; Python's objects become float64."""
     array = value if type(value) is np.ndarray else _as_array("weights", value)
-    if array.dtype.kind in "iufc":
+    if array.dtype.kind in "iufc" and array.dtype.char != "e":
         return array
-    if array.dtype.kind == "b":
-        return array.astype(np.int8)
+    if array.dtype.kind in "bf":
+        return array.astype(np.int8 if array.dtype.kind == "b" else np.float32)
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
