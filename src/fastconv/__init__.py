@@ -2,11 +2,11 @@
 
 One way through, each layer knowing only what is below it::
 
-    signal/  _numpy  nn  faces: a peer's signature and defaults become the core's keywords
-       |       |      |
-       _pairs         |   two arrays convolved with each other: which is the kernel, which axes are batches
-          |           |
-        core  --------+   conv, plan
+    signal/  _numpy  ndimage  nn   faces: a peer's signature and defaults become the core's keywords
+       |       |        |      |
+       _pairs        _filters  |   two arrays convolved with each other; passes with a dtype of the result's own
+          |             |      |
+        core  ----------+------+   conv, plan
           |
        _problem          arrays + options -> ConvProblem; everything that is refused is refused here
           |
@@ -21,7 +21,7 @@ One way through, each layer knowing only what is below it::
 `_reference` is the definition of every result in plain NumPy.
 """
 
-from . import nn, signal
+from . import ndimage, nn, signal
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
 from ._numpy import convolve, correlate
@@ -36,6 +36,7 @@ __all__ = [
     "convolve",
     "correlate",
     "get_num_threads",
+    "ndimage",
     "nn",
     "num_threads",
     "plan",
