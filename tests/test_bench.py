@@ -194,7 +194,7 @@ def test_every_peer_knows_the_named_filters(peer, function, argument, kernel):
     from bench.measure import check
 
     picture = np.random.default_rng(4).standard_normal((33, 41)).astype("f")
-    agreeing, refused = check(NamedCase("small", picture, kernel, function, argument), [peer], silent)
+    agreeing, refused = check(NamedCase("small", picture, kernel, function, argument, 1), [peer], silent)
     assert refused == {}
     assert (peer.name in agreeing) == (peer.name in ("fastconv", "scipy.ndimage", "opencv"))
 
