@@ -38,6 +38,9 @@ NO_SIGMA = 1e-15
 SCALARS = frozenset((bool, int, float, complex, str, type(None), np.float64, np.float32, np.int64))
 REMEMBERED = 256
 
+# With a result in float32 or complex64, images of these types are computed in it.
+SINGLE = frozenset("?bBhHefF")
+
 
 class ConvIndexError(ConvError, np.exceptions.AxisError):
     """An axis that an array does not have; it is an IndexError too, as NumPy's own."""
@@ -77,6 +80,19 @@ class Target(NamedTuple):
         array = np.empty(x.shape, self.dtype) if self.array is None else self.array
         array[...] = x
         return array
+
+
+class Passes(tuple[_filters.Pass, ...]):
+    """Passes along axes, whose weights are symmetric or antisymmetric about a middle tap."""
+
+    @functools.cached_property
+    def single(self) -> Passes:
+        """The same with weights in float32, whose sum is as near to that of the float64 ones as they are themselves.
+
+        Weights that are rounded one by one have a sum that is not, and it is the sum that the brightness of an image
+        is multiplied by: all its pixels would be off in the same direction.
+        """
+        return Passes(step._replace(weights=_rounded_with_sum(step.weights)) for step in self)
 
 
 class Geometry(NamedTuple):
@@ -439,18 +455,32 @@ def gaussian_weights(sigma: float, order: int, radius: int) -> np.ndarray:
             falling = [0.0, *(steepness * factor for factor in factors)]
             factors = [a + b for a, b in zip(slope, falling, strict=True)]
         weights = np.vander(x.astype(np.float64), order + 1, increasing=True).dot(np.array(factors)) * weights
-    weights = np.ascontiguousarray(weights[::-1])
+    return _frozen(np.ascontiguousarray(weights[::-1]))
+
+
+def _frozen(weights: np.ndarray) -> np.ndarray:
     weights.flags.writeable = False
     return weights
+
+
+def _rounded_with_sum(weights: np.ndarray) -> np.ndarray:
+    """Return symmetric or antisymmetric weights in float32; what one loses in rounding the next one out gets."""
+    middle = len(weights) // 2
+    outwards, lost = [np.float32(weights[middle])], 0.5 * (weights[middle] - np.float32(weights[middle]))
+    for weight in weights[middle + 1 :]:
+        outwards.append(np.float32(weight + lost))
+        lost += weight - outwards[-1]
+    sign = -1 if weights[0] == -weights[-1] else 1
+    return _frozen(np.array([*(sign * weight for weight in outwards[:0:-1]), *outwards], np.float32))
 
 
 @remembered
 def gaussian_pass_of_axis(
     ndim: int, is_complex: bool, sigma: Any, axis: Any, order: Any, mode: Any, cval: Any, truncate: Any, radius: Any
-) -> tuple[_filters.Pass]:
+) -> Passes:
     """Return the pass of gaussian_filter1d."""
     weights = _gaussian(sigma, order, truncate, radius)
-    return (_gaussian_pass(check_axis(axis, ndim), weights, border(mode, cval, is_complex)),)
+    return Passes([_gaussian_pass(check_axis(axis, ndim), weights, border(mode, cval, is_complex))])
 
 
 def _gaussian_pass(axis: int, weights: np.ndarray, border_: tuple[str, Any]) -> _filters.Pass:
@@ -496,12 +526,12 @@ def gaussian_passes(
     truncate: Any,
     radius: Any,
     axes: Any,
-) -> tuple[_filters.Pass, ...]:
+) -> Passes:
     """Return the passes of gaussian_filter; there is none along an axis where the Gaussian is one tap."""
     along = check_axes(axes, ndim)
     named = ("sigma", sigma), ("order", order), ("mode", mode), ("radius", radius)
     sigmas, orders, modes, radii = (per_axis(name, value, len(along)) for name, value in named)
-    return tuple(
+    return Passes(
         _gaussian_pass(axis, _gaussian(width, derivative, truncate, reach), border(how, cval, is_complex))
         for axis, width, derivative, how, reach in zip(along, sigmas, orders, modes, radii, strict=True)
         if _number("sigma", width) > NO_SIGMA
@@ -510,17 +540,8 @@ def gaussian_passes(
 
 # Derivatives ------------------------------------------------------------------------------------------------------
 
-Passes = tuple[_filters.Pass, ...]
-
-
-def _weights(*values: int) -> np.ndarray:
-    weights = np.array(values)
-    weights.flags.writeable = False
-    return weights
-
-
-SLOPE, CURVATURE = _weights(-1, 0, 1), _weights(1, -2, 1)
-SOBEL, PREWITT = _weights(1, 2, 1), _weights(1, 1, 1)
+SLOPE, CURVATURE = _frozen(np.array([-1, 0, 1])), _frozen(np.array([1, -2, 1]))
+SOBEL, PREWITT = _frozen(np.array([1, 2, 1])), _frozen(np.array([1, 1, 1]))
 
 
 def _three_taps(axis: int, weights: np.ndarray, mode: Any, cval: Any, is_complex: bool) -> _filters.Pass:
@@ -534,7 +555,7 @@ def slope_passes(ndim: int, is_complex: bool, name: str, axis: Any, mode: Any, c
     modes = per_axis("mode", mode, ndim)
     mean = {"sobel": SOBEL, "prewitt": PREWITT}[name]
     order = [first, *(other for other in range(ndim) if other != first)]
-    return tuple(
+    return Passes(
         _three_taps(number, mean if number != first else SLOPE, modes[number], cval, is_complex) for number in order
     )
 
@@ -544,7 +565,9 @@ def laplace_terms(ndim: int, is_complex: bool, mode: Any, cval: Any, axes: Any) 
     """Return the second difference along each axis."""
     along = check_axes(axes, ndim)
     modes = per_axis("mode", mode, len(along))
-    return tuple((_three_taps(axis, CURVATURE, how, cval, is_complex),) for axis, how in zip(along, modes, strict=True))
+    return tuple(
+        Passes([_three_taps(axis, CURVATURE, how, cval, is_complex)]) for axis, how in zip(along, modes, strict=True)
+    )
 
 
 @remembered

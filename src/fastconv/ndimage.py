@@ -328,7 +328,7 @@ def gaussian_filter(
     """
     x = args.as_input(input)
     passes = args.gaussian_passes(x.ndim, x.dtype.kind == "c", sigma, order, mode, cval, truncate, radius, axes)
-    return _along_axes(_filters.correlate_axes, x, passes, output, threads)
+    return _along_axes(_correlate_axes, x, passes, output, threads)
 
 
 def gaussian_filter1d(
@@ -385,7 +385,7 @@ def gaussian_filter1d(
     """
     x = args.as_input(input)
     passes = args.gaussian_pass_of_axis(x.ndim, x.dtype.kind == "c", sigma, axis, order, mode, cval, truncate, radius)
-    return _along_axes(_filters.correlate_axes, x, passes, output, threads, promotes=True)
+    return _along_axes(_correlate_axes, x, passes, output, threads, promotes=True)
 
 
 def uniform_filter(
@@ -544,7 +544,7 @@ def sobel(
     """
     x = args.as_input(input)
     passes = args.slope_passes(x.ndim, x.dtype.kind == "c", "sobel", axis, mode, cval)
-    return _along_axes(_filters.correlate_axes, x, passes, output, threads)
+    return _along_axes(_correlate_axes, x, passes, output, threads)
 
 
 def prewitt(
@@ -588,7 +588,7 @@ def prewitt(
     """
     x = args.as_input(input)
     passes = args.slope_passes(x.ndim, x.dtype.kind == "c", "prewitt", axis, mode, cval)
-    return _along_axes(_filters.correlate_axes, x, passes, output, threads)
+    return _along_axes(_correlate_axes, x, passes, output, threads)
 
 
 def laplace(
@@ -817,18 +817,23 @@ def _nothing_to_filter(x: Array, target: args.Target, threads: int | None) -> Ar
     return target.copy_of(x)
 
 
+def _correlate_axes(x: Array, passes: args.Passes, dtype: np.dtype[Any], threads: int | None) -> Array:
+    single = dtype.char in "fF" and x.dtype.char in args.SINGLE
+    return _filters.correlate_axes(x, passes.single if single else passes, dtype, threads)
+
+
 def _sum_of(x: Array, terms: tuple[args.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
-    total = _filters.correlate_axes(x, terms[0], dtype, threads)
+    total = _correlate_axes(x, terms[0], dtype, threads)
     for passes in terms[1:]:
-        np.add(total, _filters.correlate_axes(x, passes, dtype, threads), out=total)
+        np.add(total, _correlate_axes(x, passes, dtype, threads), out=total)
     return total
 
 
 def _magnitude_of(x: Array, terms: tuple[args.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
-    total = _filters.correlate_axes(x, terms[0], dtype, threads)
+    total = _correlate_axes(x, terms[0], dtype, threads)
     np.multiply(total, total, out=total)
     for passes in terms[1:]:
-        slope = _filters.correlate_axes(x, passes, dtype, threads)
+        slope = _correlate_axes(x, passes, dtype, threads)
         np.add(total, np.multiply(slope, slope, out=slope), out=total)
     # In the floating dtype that NumPy takes for the integers, which decides what SciPy's integers are.
     np.sqrt(total, out=total, casting="unsafe")
