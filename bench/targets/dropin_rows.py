@@ -66,8 +66,9 @@ def numpy_convolve(effort: Effort) -> Iterator[Row]:
     for (samples, taps), target in NUMPY.items():
         x, w = arrays((samples,), (taps,), "float64")
         line = f"convolve float64 {samples} with {taps}, against np.convolve"
-        ours, theirs = {"convolve": partial(convolve, x, w)}, {"np.convolve": partial(np.convolve, x, w)}
-        yield from _contest(line, f"float64 {samples} {taps}", target, (x, w), ours, theirs).rows(effort)
+        ours: dict[str, Call] = {"convolve": partial(convolve, x, w)}
+        peers: dict[str, Call] = {"np.convolve": partial(np.convolve, x, w)}
+        yield from _contest(line, f"float64 {samples} {taps}", target, (x, w), ours, peers).rows(effort)
 
 
 def signal1d(effort: Effort) -> Iterator[Row]:
@@ -78,8 +79,9 @@ def signal1d(effort: Effort) -> Iterator[Row]:
         for dtype in REAL:
             x, w = arrays((LONG_SAMPLES,), (taps,), dtype)
             line = f"signal.convolve 1e6 with {taps}, against the best of NumPy and SciPy"
-            ours = {"convolve": partial(convolve, x, w)}
-            peers = {"np.convolve": partial(np.convolve, x, w), **_scipy_signal(FFT_NAMES, x, w, mode="full")}
+            ours: dict[str, Call] = {"convolve": partial(convolve, x, w)}
+            peers: dict[str, Call] = {"np.convolve": partial(np.convolve, x, w)}
+            peers |= _scipy_signal(FFT_NAMES, x, w, mode="full")
             yield from _contest(line, f"{dtype} 1e6 {taps}", target, (x, w), ours, peers).rows(effort)
 
 

@@ -82,7 +82,7 @@ class Contest:
         theirs = {name: Timed.once(call) for name, call in self.peers.items()}
         ours = {f"{OURS} {name}": Timed.once(call) for name, call in self.ours.items()}
         wrong = self._disagreements({**theirs, **ours})
-        best = race({**_in_the_running(theirs), **ours}, effort)
+        best = race({**in_the_running(theirs), **ours}, effort)
         peer = min((name for name in theirs if name in best), key=best.__getitem__)
         for name in self.ours:
             seconds = best[f"{OURS} {name}"]
@@ -133,7 +133,7 @@ def geometric_mean(line: str, rows: Iterable[Row], target: float) -> Row:
     return Row(line, "geometric mean", mean, "x", target)
 
 
-def _in_the_running(entries: Mapping[str, Timed]) -> dict[str, Timed]:
+def in_the_running(entries: Mapping[str, Timed]) -> dict[str, Timed]:
     """The entries that could turn out to be the fastest."""
     limit = max(_HOPELESS * min(entry.seconds for entry in entries.values()), _START_UP_SECONDS)
     return {name: entry for name, entry in entries.items() if entry.seconds <= limit}
