@@ -230,7 +230,7 @@ def test_summary_keeps_the_worst_row_of_a_line():
 
 def test_contest_is_with_the_best_peer_and_voids_what_is_wrong():
     def rows(ours, peers):
-        contest = Contest("line", "work", 1.0, ours, peers, 0.5, 1)
+        contest = Contest("line", "work", 0.0, ours, peers, 0.5, 1)
         return {row.work: row for row in contest.rows(ONE_ROUND)}
 
     peers = {"good": lambda: np.ones(5), "slow": lambda: time.sleep(1e-3) or np.ones(5)}
