@@ -19,6 +19,7 @@ SOURCES = {
     "tile": [],
     "direct": [],
     "gemm": [],
+    "winograd": [],
     "lane": [],
 }
 HEADERS = sorted(

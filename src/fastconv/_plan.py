@@ -19,9 +19,11 @@ from .planners.direct import plan_direct
 from .planners.gemm import plan_gemm
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
+from .planners.winograd import plan_winograd
 
 # Tried in this order; the cheapest that accepts is taken, and the reference accepts everything.
 PLANNERS: dict[str, Callable[[ConvProblem, str], Choice]] = {
+    "winograd": plan_winograd,
     "gemm": plan_gemm,
     "direct": plan_direct,
     "reference": plan_reference,
@@ -37,7 +39,7 @@ class Schedule(NamedTuple):
     level : str
         The CPU level whose kernels run.
     algorithm : str
-        "direct", "gemm" or "reference".
+        "direct", "gemm", "winograd" or "reference".
     passed_over : tuple of str
         One line for each algorithm that was not taken, with the reason.
     """
@@ -66,7 +68,9 @@ class Schedule(NamedTuple):
 
     def pack(self, w: np.ndarray) -> np.ndarray | None:
         """Return the weights as this schedule's kernels read them, or None where they are read as they are."""
-        packed: np.ndarray | None = self.driver.pack_all(w) if self.algorithm == "gemm" else None
+        packed: np.ndarray | None = (
+            self.driver.pack_all(w) if self.algorithm in ("gemm", "winograd") else None
+        )
         return packed
 
     def explain(self) -> str:
@@ -78,10 +82,7 @@ class Schedule(NamedTuple):
             f"algorithm: {self.algorithm}, level: {self.level}",
         ]
         if self.tiles is not None:
-            lines.append(
-                f"tile: {self.tiles.tile_rows} rows x {self.tiles.tile_columns} columns, "
-                f"{self.tiles.channel_pitch * p.channels * self.tiles.computed_bytes} bytes when packed"
-            )
+            lines.append(self.tiles.describe(p.channels))
         if p.activation is not None:
             lines.append(f"epilogue: {p.activation}, a second pass over the result")
         lines.append(f"workspace: {self.workspace_bytes} bytes a thread, work: {p.flops} flops")

@@ -226,7 +226,7 @@ class Plan:
         kept = {name: value for name, value in options.items() if name != "threads"}
         problem, operands = _problem.prepare(stand_in, np.array(w), **kept)
         self._x_shape, self._x_dtype = stand_in.shape, stand_in.dtype
-        self._schedule = _plan.make(problem, levels.current())
+        self._schedule = _plan.make(problem._replace(planned=True), levels.current())
         self._w, self._bias = operands.w, operands.bias
         self._panels = self._schedule.pack(operands.w)
 
