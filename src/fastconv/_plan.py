@@ -68,9 +68,7 @@ class Schedule(NamedTuple):
 
     def pack(self, w: np.ndarray) -> np.ndarray | None:
         """Return the weights as this schedule's kernels read them, or None where they are read as they are."""
-        packed: np.ndarray | None = (
-            self.driver.pack_all(w) if self.algorithm in ("gemm", "winograd") else None
-        )
+        packed: np.ndarray | None = self.driver.pack_all(w) if self.algorithm in ("gemm", "winograd") else None
         return packed
 
     def explain(self) -> str:

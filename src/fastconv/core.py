@@ -79,11 +79,11 @@ def conv(
         Of arithmetic and result; ``numpy.result_type(x, w)`` by default.
     overflow : {"wrap", "saturate", "raise"}, default "wrap"
         What integers do beyond their range: count modulo 2^n, stop at the ends, or raise.
-    algorithm : {"auto", "direct", "gemm", "reference"}, default "auto"
+    algorithm : {"auto", "direct", "gemm", "winograd", "reference"}, default "auto"
         May change the speed, never the meaning.
     accuracy : {"default", "strict", "fast"}, default "default"
-        "strict" keeps to algorithms that sum in one order, "fast" allows those that round more. All algorithms of
-        this version are strict.
+        "strict" keeps to algorithms that sum products in one order. "default" may also take Winograd's F(2, 3) and
+        F(4, 3) for float32 and float64 layers of 3 x 3 kernels, "fast" F(5, 3) and F(6, 3) too.
     max_workspace : int, optional
         Bytes of scratch memory that a thread may use.
     threads : int, optional
@@ -93,8 +93,11 @@ def conv(
     -------
     ndarray
         In the layout of x. Integers are exact modulo 2^n. A float result is within
-        ``(taps + 2) * eps * sum(|x| * |w|)`` of the true one. NaN and Inf reach exactly the outputs whose window
-        holds them.
+        ``(taps + 2) * eps * sum(|x| * |w|)`` of the true one; that of Winograd's algorithm, as `Plan.explain` names
+        it, within ``k * (channels + 40) * eps * max(|x|) * sum(|w|)``, where the sum is over the weights of its output
+        channel and k is 16 for F(2, 3), 176 for F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3). On float32 data without
+        structure its root mean square error is below 1e-6 of the output's standard deviation by default, and below
+        5e-6 with "fast", for any number of channels. NaN and Inf reach exactly the outputs whose window holds them.
 
     Raises
     ------
@@ -267,7 +270,7 @@ class Plan:
 
     @property
     def algorithm(self) -> str:
-        """What computes the result: "direct", "gemm" or "reference"."""
+        """What computes the result: "direct", "gemm", "winograd" or "reference"."""
         return self._schedule.algorithm
 
     @property

@@ -88,7 +88,11 @@ def product_without(points: tuple[Fraction, ...]) -> list[Fraction]:
 def numbers(outputs: int, dtype: np.dtype[Any]) -> np.ndarray:
     """Return the numbers of a transform as kernels/winograd.inc.h reads them, rounded once."""
     points = POINTS[outputs]
-    padded: list[Fraction | None] = [*points.pairs, *[None] * (MOST_PAIRS - len(points.pairs)), *(points.single or (None,))]
+    padded: list[Fraction | None] = [
+        *points.pairs,
+        *[None] * (MOST_PAIRS - len(points.pairs)),
+        *(points.single or (None,)),
+    ]
     power = [[Fraction(0) if p is None else p**i for i in range(MOST_OUTPUTS)] for p in padded]
     full = product_without(points.pairs)[:-1]
     rest = [product_without(points.pairs[:i] + points.pairs[i + 1 :])[:-1] for i in range(len(points.pairs))]
@@ -200,8 +204,8 @@ def cost(problem: ConvProblem, level: str, plan: WinogradPlan) -> float:
     in_vectors = -(-problem.channels // lanes)
     out_vectors = -(-problem.channels_out // (lanes * sizes["gemm_vectors"])) * sizes["gemm_vectors"]
     folds = -(-problem.channels // plan.fold)
-    total = tiles * out_vectors * (
-        problem.channels / _tunables.WINOGRAD_EFFICIENCY + folds * _tunables.WINOGRAD_FOLD_STEPS
+    total = (
+        tiles * out_vectors * (problem.channels / _tunables.WINOGRAD_EFFICIENCY + folds * _tunables.WINOGRAD_FOLD_STEPS)
     )
     total += tiles * (in_vectors * _tunables.WINOGRAD_INPUT_STEPS + out_vectors * _tunables.WINOGRAD_OUTPUT_STEPS)
     if not problem.planned:
