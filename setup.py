@@ -20,6 +20,7 @@ SOURCES = {
     "direct": [],
     "gemm": [],
     "fft": [],
+    "winograd": [],
     "lane": [],
 }
 HEADERS = sorted(

@@ -942,7 +942,11 @@ def test_only_integers_overflow(dtype, overflow):
 
 PLANS = {
     "direct": ((20, 33), (3, 4), {"padding": "same", "flip": True}),
-    "gemm": ((2, 16, 9, 20), (40, 16, 3, 3), {"layout": "NCHW", "padding": 1, "bias": np.arange(40, dtype=np.float32)}),
+    "gemm": (
+        (2, 16, 9, 20),
+        (40, 16, 3, 3),
+        {"layout": "NCHW", "padding": 1, "bias": np.arange(40, dtype=np.float32), "accuracy": "strict"},
+    ),
     "gemm, pointwise": ((2, 9, 20, 16), (40, 16, 1, 1), {"layout": "NHWC", "algorithm": "gemm"}),
     "gemm, groups": ((2, 12, 9, 20), (66, 4, 3, 2), {"layout": "NCHW", "groups": 3, "flip": True, "algorithm": "gemm"}),
     "reference": ((20, 33), (3, 4), {"algorithm": "reference", "activation": "relu"}),

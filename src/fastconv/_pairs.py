@@ -145,7 +145,7 @@ def follow(
 ) -> np.ndarray:
     """Do a task as its recipe says."""
     x, w = _problem.native(x, task.dtype), _problem.native(w, task.dtype)
-    if todo.numpy == "always" or todo.numpy == "not finite" and not np.isfinite(w if w.size <= x.size else x).all():
+    if todo.numpy == "always" or (todo.numpy == "not finite" and not np.isfinite(w if w.size <= x.size else x).all()):
         return returned(by_numpy(task, x, w), out)
     if todo.backwards is not None:
         w = w[todo.backwards]

@@ -21,9 +21,11 @@ from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
+from .planners.winograd import plan_winograd
 
 # Tried in this order; the cheapest that accepts is taken, and the reference accepts everything.
 PLANNERS: dict[str, Callable[[ConvProblem, str], Choice]] = {
+    "winograd": plan_winograd,
     "gemm": plan_gemm,
     "direct": plan_direct,
     "fft": plan_fft,
@@ -85,10 +87,7 @@ class Schedule(NamedTuple):
             f"algorithm: {self.algorithm}, level: {self.level}",
         ]
         if self.tiles is not None:
-            lines.append(
-                f"tile: {self.tiles.tile_rows} rows x {self.tiles.tile_columns} columns, "
-                f"{self.tiles.channel_pitch * p.channels * self.tiles.computed_bytes} bytes when packed"
-            )
+            lines.append(self.tiles.describe(p.channels))
         if p.activation is not None:
             lines.append(f"epilogue: {p.activation}, a second pass over the result")
         if self.rounded is not None:

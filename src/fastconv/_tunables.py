@@ -57,6 +57,24 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
+# --- Winograd --------------------------------------------------------------------------------------------------------
+
+# Bytes of a block's values at frequencies: they stay in L2 beside the weights of a block of output channels.
+WINOGRAD_VALUE_BYTES: Final = 2 * 1024 * 1024
+
+# Panels of output channels in a block.
+WINOGRAD_OUT_BLOCK: Final = 2
+
+# Bytes of all transformed weights up to which a thread keeps them, when the plan does not hold them.
+WINOGRAD_WEIGHT_BYTES: Final = 3 * 1024 * 1024
+
+# Channels that are summed in registers before the sum is added to memory: 64 make the error of F(4, 3) the same for
+# any number of channels, at 2 to 4 % of the time.
+WINOGRAD_FOLD: Final = 64
+
+# Bytes of workspace that a thread may take.
+WINOGRAD_LIMIT_BYTES: Final = 6 * 1024 * 1024
+
 # --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
 
 # Share of the peak that the kernels reach on full tiles.
@@ -92,3 +110,10 @@ FFT_CACHE: Final = ((448 * 1024, 1.0), (1024 * 1024, 1.25), (4 * 1024 * 1024, 1.
 
 # Integers by transforms are converted there and back, which costs as much again where the kernel is not large.
 ROUNDED_COST: Final = 1.5
+# Share of the peak in the products, and what the other stages take for each frequency and vector: of a tile for its
+# samples, its sums (each time they go to memory) and its results, of a channel for its weights.
+WINOGRAD_EFFICIENCY: Final = 0.9
+WINOGRAD_FOLD_STEPS: Final = 4.0
+WINOGRAD_INPUT_STEPS: Final = 8.0
+WINOGRAD_OUTPUT_STEPS: Final = 6.0
+WINOGRAD_WEIGHT_STEPS: Final = 7.0

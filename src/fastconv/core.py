@@ -80,10 +80,12 @@ def conv(
         Of arithmetic and result; ``numpy.result_type(x, w)`` by default.
     overflow : {"wrap", "saturate", "raise"}, default "wrap"
         What integers do beyond their range: count modulo 2^n, stop at the ends, or raise.
-    algorithm : {"auto", "direct", "gemm", "fft", "reference"}, default "auto"
+    algorithm : {"auto", "direct", "gemm", "winograd", "fft", "reference"}, default "auto"
         May change the speed, never the meaning.
     accuracy : {"default", "strict", "fast"}, default "default"
-        "strict" keeps to algorithms that sum in one order, "fast" allows those that round more.
+        "strict" keeps to algorithms that sum products in one order. "default" may also take Winograd's F(2, 3) and
+        F(4, 3) for float32 and float64 layers of 3 x 3 kernels, "fast" F(5, 3) and
+        F(6, 3) too; both may take Fourier transforms of tiles for large kernels.
     max_workspace : int, optional
         Bytes of scratch memory that a thread may use.
     threads : int, optional
@@ -93,9 +95,14 @@ def conv(
     -------
     ndarray
         In the layout of x. Integers are exact modulo 2^n. A float result is within
-        ``(taps + 2) * eps * sum(|x| * |w|)`` of the true one; where a transform computes it, which "strict"
-        forbids, within ``16 * eps * log2(n) * norm(x) * norm(w)``, with the 2-norms of a tile of n samples and of
-        the kernel. NaN and Inf reach exactly the outputs whose window holds them.
+        ``(taps + 2) * eps * sum(|x| * |w|)`` of the true one, except for the algorithms that transform, which
+        `Plan.explain` names and "strict" forbids. That of "fft" is within ``16 * eps * log2(n) * norm(x) * norm(w)``,
+        with the 2-norms of a tile of n samples and of the kernel. That of "winograd" is within
+        ``k * (channels + 40) * eps * max(|x|) * sum(|w|)``, where the sum is over the weights of its output
+        channel and k is 16 for F(2, 3), 176 for F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3); on float32 data
+        without structure its root mean square error is below 1e-6 of the output's standard deviation by default, and
+        below 5e-6 with "fast", for any number of channels. NaN and Inf reach exactly the outputs whose window holds
+        them.
 
     Raises
     ------
@@ -260,7 +267,7 @@ class Plan:
         kept = {name: value for name, value in options.items() if name != "threads"}
         problem, operands = _problem.prepare(stand_in, np.array(w), **kept)
         self._x_shape, self._x_dtype = stand_in.shape, stand_in.dtype
-        self._schedule = _plan.make(problem, levels.current())
+        self._schedule = _plan.make(problem._replace(planned=True), levels.current())
         self._w, self._bias = operands.w, operands.bias
         self._panels = self._schedule.pack(operands.w)
 
@@ -301,7 +308,7 @@ class Plan:
 
     @property
     def algorithm(self) -> str:
-        """What computes the result: "direct", "gemm", "fft" or "reference"."""
+        """What computes the result: "direct", "gemm", "winograd", "fft" or "reference"."""
         return self._schedule.algorithm
 
     @property

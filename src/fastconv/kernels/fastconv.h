@@ -155,6 +155,68 @@ typedef struct {
  * whether all that was stored is finite. */
 typedef void fc_fft_forward(const fc_fft_tile *tile);
 typedef int fc_fft_back(const fc_fft_tile *tile);
+/* Winograd's transforms of n tiles side by side, or of the weights of n channels; a tile is outputs x outputs results
+ * (2, 4, 5 or 6), of (outputs + 2)^2 samples and as many frequencies. Vectors of channels are aligned to the vector.
+ *
+ *     input    src: samples [row: src_pitch][column][lanes], a tile `outputs` columns behind the one before
+ *              dst: [frequency: dst_pitch][tile][lanes]
+ *     weights  src: [channel][3][3][gemm_columns]
+ *              dst: [frequency: dst_pitch][channel][gemm_columns]
+ *     output   src: [tile: src_pitch][frequency][lanes]
+ *              dst: results with the bias added, [row: dst_pitch][column][lanes], tiles side by side
+ *
+ * The output returns whether a result, before the bias, was not finite; the others return 0.
+ */
+typedef struct {
+    ptrdiff_t outputs;
+    const void *numbers;  /* of the points, as kernels/winograd.inc.h declares them */
+    const void *src;
+    ptrdiff_t src_pitch;
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t n;
+    const void *bias;     /* lanes elements, of the output */
+} fc_winograd;
+
+enum { FC_WINOGRAD_PAIRS = 3, FC_WINOGRAD_OUTPUTS = 6 };
+
+typedef int fc_winograd_transform(const fc_winograd *step);
+
+/* One frequency of a block of tiles against one panel of weights; sums are added up in memory after every `fold`
+ * channels, a multiple of lanes, so that rounding errors grow with the square root of fewer terms.
+ *
+ *     tiles    [channels / lanes: block_pitch][row][lanes]
+ *     weights  [channel][gemm_columns]
+ *     dst      [gemm_columns / lanes: vector_pitch][row: row_pitch][lanes]
+ */
+typedef struct {
+    const void *tiles;
+    ptrdiff_t block_pitch;
+    const void *weights;
+    ptrdiff_t channels, fold;
+    void *dst;
+    ptrdiff_t row_pitch, vector_pitch;
+    ptrdiff_t rows;
+    int accumulate;  /* add to what dst holds */
+} fc_product;
+
+typedef void fc_product_of(const fc_product *product);
+
+/* n pixels of an array of any strides and any alignment to vectors of channels, [pixel][lanes], the lanes behind
+ * `channels` zero; and back. Where pixel_stride is one element, `reach` elements from the first pixel of each channel
+ * on may be touched: read, or written with anything. */
+typedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride, ptrdiff_t channel_stride,
+                             ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
+typedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
+                              ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
+
+/* Winograd's kernels of one type. */
+typedef struct {
+    fc_winograd_transform *input, *weights, *output;
+    fc_product_of *product;
+    fc_gather_lanes *gather;
+    fc_scatter_lanes *scatter;
+} fc_winograd_kernels;
 
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
@@ -174,6 +236,7 @@ typedef struct {
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
     fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
     fc_fft_back *fft_back[2];
+    fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
 } fc_level;
 

@@ -19,6 +19,7 @@
 #include "direct.inc.h"
 #include "gemm.inc.h"
 #include "fft.inc.h"
+#include "winograd.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -39,6 +40,7 @@
 #include "direct.inc.h"
 #include "gemm.inc.h"
 #include "fft.inc.h"
+#include "winograd.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -95,5 +97,12 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .fft_columns = {fft_columns_f32, fft_columns_f64},
     .fft_rows = {fft_rows_f32, fft_rows_f64},
     .fft_back = {fft_back_f32, fft_back_f64},
+    .winograd =
+        {
+            {winograd_input_f32, winograd_weights_f32, winograd_output_f32, product_f32, gather_lanes_f32,
+             scatter_lanes_f32},
+            {winograd_input_f64, winograd_weights_f64, winograd_output_f64, product_f64, gather_lanes_f64,
+             scatter_lanes_f64},
+        },
     .fma_chain = {fma_chain_f32, fma_chain_f64},
 };
