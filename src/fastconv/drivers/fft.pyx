@@ -386,7 +386,7 @@ cdef class Driver(Geometry):
         cdef fc_fft_tile tile
         self.describe(&tile, scratch)
         self.set_window(&tile, place)
-        tile.dst_fold_pitch = plane_pitch if self.solid else row_pitch
+        tile.dst_fold_pitch = plane_pitch if self.solid else row_pitch if self.fft.twist == NULL else 0
         tile.dst_middle_pitch = row_pitch
         for o in range(self.channels_out):
             channel = place.g * self.channels_out + o
@@ -409,6 +409,8 @@ cdef class Driver(Geometry):
         """The part of a tile that no wrapped sample has reached, as far as it is wanted."""
         cdef ptrdiff_t y = self.row_count[0] - 1, z = (self.z_k - 1) * self.z_dilation
         tile.first_fold, tile.last_fold, tile.first_middle, tile.last_middle = y, y + place.rows, 0, 1
+        if self.fft.twist != NULL:
+            tile.first_fold, tile.last_fold = 0, 2 * self.fft.fold.n
         if self.solid:
             tile.first_fold, tile.last_fold = z, z + place.planes
             tile.first_middle, tile.last_middle = y, y + place.rows

@@ -20,7 +20,7 @@ typedef struct {
 } FC_ID(point);
 
 /* a, b = a + w b, a - w b in six multiply-adds: the difference is twice a less the sum. */
-FC_INLINE void FC_ID(fft_butterfly)(FC_ID(point) *a, FC_ID(point) *b, FC_T re, FC_T im) {
+FC_INLINE void FC_ID(fft_butterfly)(FC_ID(point) *a, FC_ID(point) *b, FC_ID(vec) re, FC_ID(vec) im) {
     const FC_ID(point) first = *a;
     a->re = first.re + b->re * re;
     a->im = first.im + b->im * re;
@@ -30,7 +30,7 @@ FC_INLINE void FC_ID(fft_butterfly)(FC_ID(point) *a, FC_ID(point) *b, FC_T re, F
     b->im = first.im * 2 - a->im;
 }
 
-FC_INLINE FC_ID(point) FC_ID(fft_times)(FC_ID(point) a, FC_T re, FC_T im) {
+FC_INLINE FC_ID(point) FC_ID(fft_times)(FC_ID(point) a, FC_ID(vec) re, FC_ID(vec) im) {
     return (FC_ID(point)){a.re * re - a.im * im, a.re * im + a.im * re};
 }
 
@@ -74,7 +74,7 @@ FC_INLINE void FC_ID(fft_dft5)(FC_ID(point) a[5], FC_T sign) {
 }
 
 /* Splits a block of 4 parts, m points apart; twiddles: s = w^2, w, s w. */
-FC_INLINE void FC_ID(fft_split4)(FC_ID(point) *at, ptrdiff_t m, const FC_T *w) {
+FC_INLINE void FC_ID(fft_split4)(FC_ID(point) *at, ptrdiff_t m, const FC_ID(vec) *w) {
     FC_ID(point) a0 = at[0], a1 = at[m], a2 = at[2 * m], a3 = at[3 * m];
     FC_ID(fft_butterfly)(&a0, &a2, w[0], w[1]);
     FC_ID(fft_butterfly)(&a1, &a3, w[0], w[1]);
@@ -86,7 +86,7 @@ FC_INLINE void FC_ID(fft_split4)(FC_ID(point) *at, ptrdiff_t m, const FC_T *w) {
     at[3 * m] = a3;
 }
 
-FC_INLINE void FC_ID(fft_join4)(FC_ID(point) *at, ptrdiff_t m, const FC_T *w) {
+FC_INLINE void FC_ID(fft_join4)(FC_ID(point) *at, ptrdiff_t m, const FC_ID(vec) *w) {
     const FC_ID(point) y0 = at[0], y1 = at[m], y2 = at[2 * m], y3 = at[3 * m];
     const FC_ID(point) u = FC_ID(fft_plus)(y0, y2), v = FC_ID(fft_minus)(y0, y2);
     const FC_ID(point) p = FC_ID(fft_plus)(y1, y3), q = FC_ID(fft_minus)(y1, y3);
@@ -97,7 +97,7 @@ FC_INLINE void FC_ID(fft_join4)(FC_ID(point) *at, ptrdiff_t m, const FC_T *w) {
 }
 
 /* The same for 2, 3 and 5 parts; twiddles: w, w^2, ... */
-FC_INLINE void FC_ID(fft_split)(FC_ID(point) *at, ptrdiff_t m, const FC_T *w, int radix) {
+FC_INLINE void FC_ID(fft_split)(FC_ID(point) *at, ptrdiff_t m, const FC_ID(vec) *w, int radix) {
     FC_ID(point) a[5];
     a[0] = at[0];
     FC_UNROLL
@@ -117,7 +117,7 @@ FC_INLINE void FC_ID(fft_split)(FC_ID(point) *at, ptrdiff_t m, const FC_T *w, in
         at[q * m] = a[q];
 }
 
-FC_INLINE void FC_ID(fft_join)(FC_ID(point) *at, ptrdiff_t m, const FC_T *w, int radix) {
+FC_INLINE void FC_ID(fft_join)(FC_ID(point) *at, ptrdiff_t m, const FC_ID(vec) *w, int radix) {
     FC_ID(point) a[5];
     FC_UNROLL
     for (int q = 0; q < radix; q++)
@@ -141,15 +141,19 @@ FC_INLINE void FC_ID(fft_join)(FC_ID(point) *at, ptrdiff_t m, const FC_T *w, int
 FC_INLINE void FC_ID(fft_level)(FC_ID(point) *points, ptrdiff_t blocks, ptrdiff_t m, const FC_T *w, int radix,
                                 int inverse) {
     for (ptrdiff_t b = 0; b < blocks; b++, points += radix * m, w += 2 * (radix - 1)) {
+        FC_ID(vec) twiddles[8];
+        FC_UNROLL
+        for (int q = 0; q < 2 * (radix - 1); q++)
+            twiddles[q] = w[q] - (FC_ID(vec)){0};
         for (ptrdiff_t i = 0; i < m; i++) {
             if (radix == 4 && inverse)
-                FC_ID(fft_join4)(points + i, m, w);
+                FC_ID(fft_join4)(points + i, m, twiddles);
             else if (radix == 4)
-                FC_ID(fft_split4)(points + i, m, w);
+                FC_ID(fft_split4)(points + i, m, twiddles);
             else if (inverse)
-                FC_ID(fft_join)(points + i, m, w, radix);
+                FC_ID(fft_join)(points + i, m, twiddles, radix);
             else
-                FC_ID(fft_split)(points + i, m, w, radix);
+                FC_ID(fft_split)(points + i, m, twiddles, radix);
         }
     }
 }
@@ -195,7 +199,7 @@ static void FC_ID(fft_backward)(FC_ID(point) *points, const fc_fft_axis *axis, p
 }
 
 /* One strip of the tile: real rows come in pairs that are folded into one, complex ones are taken apart. */
-FC_INLINE void FC_ID(fft_gather)(FC_ID(point) *strip, const fc_fft_tile *tile, ptrdiff_t column) {
+static void FC_ID(fft_gather)(FC_ID(point) *strip, const fc_fft_tile *tile, ptrdiff_t column) {
     const fc_fft *fft = tile->fft;
     const ptrdiff_t parts = fft->interleaved ? 2 : 1;
     const ptrdiff_t fold_pitch = tile->src_fold_pitch * parts, middle_pitch = tile->src_middle_pitch * parts;
@@ -308,33 +312,54 @@ FC_INLINE void FC_ID(fft_put)(FC_T *dst, FC_ID(vec) values, ptrdiff_t from, ptrd
         dst[i] = values[i];
 }
 
-/* A row of a strip to its place in the output, if it has one. Returns what is NaN where a value is not finite. */
-FC_INLINE FC_ID(vec) FC_ID(fft_store_row)(const fc_fft_tile *tile, ptrdiff_t f, ptrdiff_t m, ptrdiff_t column,
-                                          FC_ID(point) value) {
-    const int complex_ = tile->fft->interleaved;
-    ptrdiff_t from = tile->first_column - column, to = tile->last_column - column, row = 0;
-    if (tile->fft->twist) {
-        /* One long row, cut into as many as there are along the fold. */
-        from -= f * tile->fft->across.n;
-        to -= f * tile->fft->across.n;
+/* One value to the output: columns from..to of it are wanted, and the first of those belongs at dst. */
+FC_INLINE void FC_ID(fft_store)(FC_T *dst, FC_ID(point) value, ptrdiff_t from, ptrdiff_t to, int interleaved) {
+    if (interleaved) {
+        dst -= 2 * from;
+        FC_ID(fft_put)(dst, __builtin_shufflevector(value.re, value.im, FC_LIST(FC_LOW)), 2 * from, 2 * to);
+        FC_ID(fft_put)(dst + FC_LANES, __builtin_shufflevector(value.re, value.im, FC_LIST(FC_HIGH)),
+                       2 * from - FC_LANES, 2 * to - FC_LANES);
     } else {
-        if (f < tile->first_fold || f >= tile->last_fold || m < tile->first_middle || m >= tile->last_middle)
-            return (FC_ID(vec)){0};
-        row = (f - tile->first_fold) * tile->dst_fold_pitch + (m - tile->first_middle) * tile->dst_middle_pitch;
+        FC_ID(fft_put)(dst - from, value.re, from, to);
     }
-    if (from >= FC_LANES || to <= 0)
-        return (FC_ID(vec)){0};
+}
+
+/* The strip at a column: rows to their places in the output, those that have one. With `lower`, the imaginary parts,
+ * which are the rows that were folded under the others. */
+FC_INLINE void FC_ID(fft_store_strip)(const fc_fft_tile *tile, const FC_ID(point) *strip, ptrdiff_t column, int lower) {
+    const fc_fft *fft = tile->fft;
+    const int interleaved = fft->interleaved;
+    const ptrdiff_t below = lower ? fft->fold.n : 0, parts = interleaved ? 2 : 1, n = fft->middle.n;
     const FC_T *bias = tile->bias;
-    FC_T *dst = (FC_T *)tile->dst + (row - from) * (complex_ ? 2 : 1);
-    if (complex_) {
-        const FC_ID(vec) re = value.re + (bias ? bias[0] : 0), im = value.im + (bias ? bias[1] : 0);
-        FC_ID(fft_put)(dst, __builtin_shufflevector(re, im, FC_LIST(FC_LOW)), 2 * from, 2 * to);
-        FC_ID(fft_put)(dst + FC_LANES, __builtin_shufflevector(re, im, FC_LIST(FC_HIGH)), 2 * from - FC_LANES,
-                       2 * to - FC_LANES);
-    } else {
-        FC_ID(fft_put)(dst, value.re + (bias ? bias[0] : 0), from, to);
+    const FC_ID(point) add = {(FC_ID(vec)){0} + (bias ? bias[0] : 0),
+                              (FC_ID(vec)){0} + (bias && interleaved ? bias[1] : 0)};
+    const ptrdiff_t first = tile->first_fold > below ? tile->first_fold - below : 0;
+    const ptrdiff_t last = tile->last_fold - below < fft->fold.n ? tile->last_fold - below : fft->fold.n;
+    for (ptrdiff_t f = first; f < last; f++) {
+        /* Of one long row, cut into as many as there are along the fold, each has columns of its own. */
+        const ptrdiff_t skipped = fft->twist ? (f + below) * fft->across.n : 0;
+        const ptrdiff_t from = tile->first_column - column - skipped, to = tile->last_column - column - skipped;
+        if (from >= FC_LANES || to <= 0)
+            continue;
+        FC_T *dst = (FC_T *)tile->dst + (f + below - tile->first_fold) * tile->dst_fold_pitch * parts;
+        for (ptrdiff_t m = tile->first_middle; m < tile->last_middle; m++, dst += tile->dst_middle_pitch * parts) {
+            FC_ID(point) value = strip[f * n + m];
+            if (lower)
+                value.re = value.im;
+            FC_ID(fft_store)(dst, FC_ID(fft_plus)(value, add), from, to, interleaved);
+        }
     }
-    return value.re * 0 + value.im * 0;
+}
+
+/* Whether every point is finite: zero times anything else is NaN. */
+FC_INLINE int FC_ID(fft_finite)(const FC_ID(point) *points, ptrdiff_t n) {
+    FC_ID(vec) bad = {0};
+    for (ptrdiff_t i = 0; i < n; i++)
+        bad += points[i].re * 0 + points[i].im * 0;
+    int finite = 1;
+    for (int i = 0; i < FC_LANES; i++)
+        finite &= bad[i] == 0;
+    return finite;
 }
 
 /* Product with the weights and the way back to the output. Returns whether every value is finite. */
@@ -342,7 +367,7 @@ static int FC_ID(fft_back)(const fc_fft_tile *tile) {
     const fc_fft *fft = tile->fft;
     FC_ID(point) *strip = tile->strip, *product = tile->product;
     const ptrdiff_t groups = FC_ID(fft_groups)(fft);
-    FC_ID(vec) bad = {0};
+    int finite = 1;
     for (ptrdiff_t g = 0; g < groups; g++)
         FC_ID(fft_product)(tile, g);
     for (ptrdiff_t column = 0; column < fft->across.n; column += FC_LANES) {
@@ -350,19 +375,10 @@ static int FC_ID(fft_back)(const fc_fft_tile *tile) {
             FC_ID(fft_turn)(strip + g * FC_LANES, product + g * tile->group_pitch + column);
         FC_ID(fft_backward)(strip, &fft->middle, 1, fft->fold.n);
         FC_ID(fft_backward)(strip, &fft->fold, fft->middle.n, 1);
-        const FC_ID(point) *at = strip;
-        for (ptrdiff_t f = 0; f < fft->fold.n; f++) {
-            for (ptrdiff_t m = 0; m < fft->middle.n; m++, at++) {
-                bad += FC_ID(fft_store_row)(tile, f, m, column, *at);
-                if (!fft->interleaved) {
-                    const FC_ID(point) lower = {at->im, (FC_ID(vec)){0}};
-                    bad += FC_ID(fft_store_row)(tile, f + fft->fold.n, m, column, lower);
-                }
-            }
-        }
+        finite &= FC_ID(fft_finite)(strip, fft->fold.n * fft->middle.n);
+        FC_ID(fft_store_strip)(tile, strip, column, 0);
+        if (!fft->interleaved)
+            FC_ID(fft_store_strip)(tile, strip, column, 1);
     }
-    int finite = 1;
-    for (int i = 0; i < FC_LANES; i++)
-        finite &= bad[i] == 0;
     return finite;
 }
