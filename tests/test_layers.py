@@ -16,6 +16,7 @@ RANKS = (
     {"signal._n_d", "signal._spectral", "signal._two_d"},
     {"signal._arguments"},
     {"_filters", "_pairs"},
+    {"_arrange"},
     {"core"},
     {"_plan"},
     {"planners.direct", "planners.gemm", "planners.reference"},
