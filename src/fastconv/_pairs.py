@@ -1,7 +1,7 @@
 """Two arrays convolved with each other by the core, in the arrangement of `_arrange`.
 
 What is concluded about a task depends on its shapes and options only, and is kept: see `recipe`. Types that the core
-has no kernels for, and integers with large kernels, are helped along here.
+has no kernels for are helped along here.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ class Recipe(NamedTuple):
         None: as they are.
     transformed : bool
         The task is for `by_numpy_fft` if its operands are finite.
-    in_floats : Task or None
-        The same with float64 for integers, which is faster where its sums are exact.
     """
 
     schedule: _plan.Schedule | None
@@ -53,7 +51,6 @@ class Recipe(NamedTuple):
     w: View | None
     out: View | None
     transformed: bool
-    in_floats: Task | None
 
     @property
     def swapped(self) -> bool:
@@ -63,7 +60,7 @@ class Recipe(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether drivers take the arrays as they are, if in the other order or reversed."""
-        helped = self.transformed or self.in_floats is not None or self.numpy == "always"
+        helped = self.transformed or self.numpy == "always"
         return self.schedule is not None and self.out is None and not helped
 
 
@@ -109,8 +106,6 @@ def follow(
         return returned(by_numpy_fft(task, todo, x, w), out)
     if todo.numpy == "always" or (todo.numpy == "not finite" and not np.isfinite(w if w.size <= x.size else x).all()):
         return returned(by_numpy(task, x, w), out)
-    if todo.in_floats is not None and exact_in_floats(task, todo, x, w):
-        return returned(by_floats(task, todo.in_floats, x, w, threads), out)
     if todo.backwards is not None:
         w = w[todo.backwards]
     if todo.schedule is None:
@@ -134,8 +129,6 @@ def in_views(
         done = core.execute(todo.schedule, _problem.Operands(data, kernel, None, None), threads)
         moved = [task.shape[axis] for axis in todo.out.order]
         result[...] = done.reshape(moved).transpose(np.argsort(todo.out.order))
-    elif out is None:
-        todo.schedule.run(data, kernel, None, seen, threads)
     else:
         core.execute(todo.schedule, _problem.Operands(data, kernel, None, seen), threads)
     return np.conjugate(result, out=result) if todo.conj_result else result
@@ -217,33 +210,6 @@ def smooth(least: int) -> int:
         length += 1
 
 
-def in_floats(task: Task, how: Arrangement, level: str) -> Task | None:
-    """Return a task of integers in float64, if its kernel is so large that the core would transform."""
-    taps = taps_of(task, how)
-    if task.dtype.kind not in "iu" or task.direct or task.algorithm != "auto":
-        return None
-    if taps * task.dtype.itemsize < _tunables.INTEGER_FFT_BYTES:
-        return None
-    fill = np.frombuffer(task.fill, task.dtype).astype(np.float64).tobytes()
-    floats = task._replace(dtype=np.dtype(np.float64), fill=fill)
-    schedule = recipe(floats, level).schedule
-    return floats if schedule is not None and schedule.algorithm == "fft" else None
-
-
-def exact_in_floats(task: Task, todo: Recipe, x: np.ndarray, w: np.ndarray) -> bool:
-    """Whether sums of integers come out of a transform in float64 within less than a half."""
-    fill = int(np.frombuffer(task.fill, task.dtype)[0]) if task.fill else 0
-    largest = max(core.largest(x), abs(fill)) * core.largest(w)
-    return largest * taps_of(task, todo.how) <= _tunables.INTEGER_FFT_SUM
-
-
-def by_floats(task: Task, floats: Task, x: np.ndarray, w: np.ndarray, threads: int | None) -> np.ndarray:
-    """Do a task of integers in float64, and round; what is beyond the range counts modulo 2^n."""
-    result = follow(floats, recipe(floats, levels.current()), x, w, None, threads)
-    rounded: np.ndarray = np.rint(result, out=result).astype(np.int64)
-    return rounded.astype(task.dtype, copy=False)
-
-
 def taps_of(task: Task, how: Arrangement) -> int:
     """Return how many products are summed for an output."""
     kernel, taps = task.x_shape if how.swapped else task.w_shape, 1
@@ -290,7 +256,6 @@ def recipe(task: Task, level: str) -> Recipe:
         w=seen[1],
         out=seen[2],
         transformed=transforms(task, how),
-        in_floats=in_floats(task, how, level),
     )
 
 

@@ -71,11 +71,5 @@ GEMM_STORE_STEPS: Final = 12.0
 # it up to so many bytes: a row of a few samples would leave most lanes of a vector empty.
 MERGED_BYTES: Final = 128
 
-# Bytes of a kernel of integers from which on it may be worth transforming them in float64, as the direct algorithm is
-# faster the smaller they are; and the largest sum of products for which that is exact with a margin: the error of a
-# transform of up to 2^20 points stays below 2^-48 of it.
-INTEGER_FFT_BYTES: Final = 1024
-INTEGER_FFT_SUM: Final = 2**42
-
 # Taps from which on long doubles are transformed by NumPy: its own loop does about 0.5 products a nanosecond.
 LONGDOUBLE_FFT_TAPS: Final = 256

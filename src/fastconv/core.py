@@ -185,7 +185,7 @@ def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: i
     """Return the exact sums of an integer problem, in int64 where none can overflow, else in Python's integers."""
     x, w, bias, _ = operands
     fill = int(np.frombuffer(problem.fill, problem.dtype)[0])
-    reach = problem.taps * max(largest(x), abs(fill)) * largest(w) + (0 if bias is None else largest(bias))
+    reach = problem.taps * max(_largest(x), abs(fill)) * _largest(w) + (0 if bias is None else _largest(bias))
     if reach >= 2**63:
         as_object = None if bias is None else bias.astype(object)
         return reference_result(problem, x.astype(object), w.astype(object), as_object)
@@ -195,8 +195,7 @@ def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: i
     return execute(_plan.make(wide, levels.current()), operands, threads)
 
 
-def largest(array: np.ndarray) -> int:
-    """Return the largest magnitude in an array of integers."""
+def _largest(array: np.ndarray) -> int:
     return max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
 
 
