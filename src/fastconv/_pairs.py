@@ -60,8 +60,7 @@ class Recipe(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether drivers take the arrays as they are, if in the other order or reversed."""
-        helped = self.transformed or self.numpy == "always"
-        return self.schedule is not None and self.out is None and not helped
+        return self.schedule is not None and self.out is None and self.numpy != "always"
 
 
 def convolve(
@@ -224,7 +223,7 @@ def taps_of(task: Task, how: Arrangement) -> int:
 def remember(lane: Lane, task: Task, x: np.ndarray, w: np.ndarray, options: tuple[Any, ...]) -> None:
     """Keep a task that was done on x and w for the short lane."""
     todo = recipe(task, levels.current())
-    if todo.plain:
+    if todo.plain and not todo.transformed:
         lane.remember_pair(x, w, options, todo)
     elif todo.numpy == "always" and not todo.transformed:
         lane.remember_call(x, w, options, lambda x, w, threads: by_numpy(task, x, w))

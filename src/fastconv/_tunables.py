@@ -57,14 +57,6 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
-# --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
-
-# Share of the peak that the kernels reach on full tiles.
-DIRECT_EFFICIENCY: Final = 0.55
-GEMM_EFFICIENCY: Final = 0.97
-# What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
-GEMM_STORE_STEPS: Final = 12.0
-
 # --- two arrays convolved with each other ---------------------------------------------------------------------------
 
 # Samples behind the last axis that a kernel slides along, such as the colours of a picture, are taken together with
@@ -73,3 +65,11 @@ MERGED_BYTES: Final = 128
 
 # Taps from which on long doubles are transformed by NumPy: its own loop does about 0.5 products a nanosecond.
 LONGDOUBLE_FFT_TAPS: Final = 256
+
+# --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
+
+# Share of the peak that the kernels reach on full tiles.
+DIRECT_EFFICIENCY: Final = 0.55
+GEMM_EFFICIENCY: Final = 0.97
+# What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
+GEMM_STORE_STEPS: Final = 12.0
