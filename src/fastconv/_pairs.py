@@ -180,8 +180,8 @@ def by_numpy(task: Task, x: np.ndarray, w: np.ndarray) -> np.ndarray:
 def transforms(task: Task, how: Arrangement) -> bool:
     """Whether the kernel is large, and of a type that only NumPy has a transform for."""
     wide = task.dtype.char in "gG" and np.fft.rfft(np.zeros(2, np.longdouble)).dtype == np.clongdouble
-    taps = taps_of(task, how)
-    return wide and taps >= _tunables.LONGDOUBLE_FFT_TAPS and task.symmetric and task.algorithm == "auto"
+    free = task.symmetric and task.algorithm == "auto" and not task.direct
+    return wide and free and taps_of(task, how) >= _tunables.LONGDOUBLE_FFT_TAPS
 
 
 def by_numpy_fft(task: Task, todo: Recipe, x: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -63,8 +63,8 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 # it up to so many bytes: a row of a few samples would leave most lanes of a vector empty.
 MERGED_BYTES: Final = 128
 
-# Taps from which on long doubles are transformed by NumPy: its own loop does about 0.5 products a nanosecond.
-LONGDOUBLE_FFT_TAPS: Final = 256
+# Taps from which on long doubles are transformed by NumPy: its own loop takes 1 to 2 ns a product.
+LONGDOUBLE_FFT_TAPS: Final = 64
 
 # --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
 

@@ -193,6 +193,7 @@ def _convolve(
         correlate,
         (_BOUNDARIES[boundary],) * 2 if beyond and _BOUNDARIES[boundary] != "constant" else (),
         fill.tobytes() if beyond and fill != 0 else b"",
+        direct=dtype.char in "gG",  # as SciPy, whose sums of long doubles are always direct here
         algorithm=algorithm,
     )
     result = _pairs.convolve(task, x, w, out, threads)
