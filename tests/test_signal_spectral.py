@@ -104,7 +104,7 @@ def test_more_axes_than_transforms_take():
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_small_outputs_beside_large_ones_keep_their_digits(name):
+def test_a_small_kernel_keeps_the_digits_of_small_outputs(name):
     a = np.full(200, 1e-8)
     a[150:] = 1e8
     result = getattr(signal, name)(a, np.ones(5), "same")

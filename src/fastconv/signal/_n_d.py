@@ -118,7 +118,8 @@ def convolve(
     Notes
     -----
     Where SciPy's answers depend on the size of the operands, because it changes to the FFT at some size, these are
-    SciPy's direct ones. An empty `in1` has an empty result in mode "same"; every other empty operand is refused.
+    SciPy's direct ones, within the rounding errors that `fastconv.conv` states. An empty `in1` has an empty result in
+    mode "same"; every other empty operand is refused.
 
     Examples
     --------

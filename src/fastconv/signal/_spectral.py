@@ -45,8 +45,9 @@ def fftconvolve(
 ) -> Array:
     """Convolve two N-dimensional arrays in floating point, as scipy.signal.fftconvolve does.
 
-    Whether there is a Fourier transform in it is the library's choice, by what is faster. It shows in nothing else:
-    small outputs beside large ones keep their digits, and NaN and Inf stay where they belong.
+    Whether there is a Fourier transform in it is the library's choice, by what is faster. NaN and Inf stay where they
+    belong either way, and rounding errors are relative to the samples nearby, not to the largest of all, see
+    `fastconv.conv`.
 
     Parameters
     ----------
