@@ -63,10 +63,10 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 WINOGRAD_VALUE_BYTES: Final = 2 * 1024 * 1024
 
 # Panels of output channels in a block.
-WINOGRAD_OUT_BLOCK: Final = 2
+WINOGRAD_OUT_BLOCK: Final = 1
 
 # Bytes of all transformed weights up to which a thread keeps them, when the plan does not hold them.
-WINOGRAD_WEIGHT_BYTES: Final = 3 * 1024 * 1024
+WINOGRAD_WEIGHT_BYTES: Final = 1024 * 1024
 
 # Channels that are summed in registers before the sum is added to memory: 64 make the error of F(4, 3) the same for
 # any number of channels, at 2 to 4 % of the time.
@@ -90,3 +90,4 @@ WINOGRAD_FOLD_STEPS: Final = 4.0
 WINOGRAD_INPUT_STEPS: Final = 8.0
 WINOGRAD_OUTPUT_STEPS: Final = 6.0
 WINOGRAD_WEIGHT_STEPS: Final = 7.0
+WINOGRAD_PACK_STEPS: Final = 100.0

@@ -8,8 +8,9 @@ one block of output channels after the other::
     values x weights [frequency]             ->  sums   [channels out][tile][frequency]
     sums  ->  results, a row of tiles at a time  ->  the array
 
-The transformed weights are given by the plan, or made by each thread: all of them and kept, or where they are too many,
-for a block of output channels and some channels at a time, while they are hot in the cache.
+Where the transformed weights fit the cache they are given by the plan, or made by each thread once. Where they do not,
+a panel of some channels is transformed for each block, which takes less time than to fetch it; a plan then holds the
+weights side by side, ready to be transformed.
 
 A transform mixes the samples of a tile, so one that is not finite would spoil the whole tile. Such tiles show in their
 results, and are computed again by the kernels of the implicit GEMM.
@@ -36,7 +37,7 @@ cdef enum:
 cdef struct Call:
     Arrays arrays
     bint w_plain         # the weights of an output channel are contiguous, in natural order
-    const char *panels   # all weights, transformed before, or NULL
+    const char *panels   # all weights as pack_all made them, or NULL
     char *scratch
 
 
@@ -84,7 +85,8 @@ cdef class Driver(Geometry):
     # Pitches, in elements.
     cdef ptrdiff_t sample_pitch, value_block, value_pitch, sum_tile, sum_vector, result_pitch
     cdef ptrdiff_t sizes[13]
-    cdef ptrdiff_t own_bytes, weight_bytes
+    cdef ptrdiff_t own_bytes
+    cdef ptrdiff_t weight_bytes, taps_bytes, planned_bytes  # of a panel
     cdef double work
     cdef const void *numbers
     cdef const ptrdiff_t *tap_offsets
@@ -112,7 +114,7 @@ cdef class Driver(Geometry):
         self.out_block = plan.out_block
         self.n_out_blocks = (self.panels + self.out_block - 1) // self.out_block
         self.fold, self.weight_channels = plan.fold, plan.weight_channels
-        self.keeps_weights = self.weight_channels >= self.channels
+        self.keeps_weights = plan.keeps_weights
         self.taps_channels = min(self.lanes, self.channels)
         self.planned = plan.planned
         self.work = problem.flops / 2.0 / 2.0
@@ -127,6 +129,8 @@ cdef class Driver(Geometry):
         self.sum_vector = block_tiles * self.sum_tile
         self.result_pitch = self.block_columns * self.outputs * self.lanes
         self.weight_bytes = self.frequencies * self.weight_pitch(self.channels) * item
+        self.taps_bytes = TAPS * self.channels * self.panel * item
+        self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
         self.sizes = [
             (self.block_rows * self.outputs + 2) * self.sample_pitch * item,
             self.frequencies * self.value_pitch * item,
@@ -138,14 +142,14 @@ cdef class Driver(Geometry):
             self.panels * self.panel * item,
             self.panels,
             self.channels * self.channel_pitch * item + self.level.vector_bytes,
-            TAPS * self.channels * self.panel * item,
+            self.taps_bytes,
             columns * sizeof(ptrdiff_t),
             columns * sizeof(ptrdiff_t),
             self.lanes * sizeof(ptrdiff_t)]
         self.own_bytes = lines(sizeof(Scratch)) + 2 * lines(self.map_bytes())
         for i in range(13):
             self.own_bytes += lines(self.sizes[i])
-        if self.planned:
+        if self.planned and self.keeps_weights:
             self.own_bytes -= lines(self.sizes[2])
             self.sizes[2] = 0
 
@@ -167,20 +171,25 @@ cdef class Driver(Geometry):
         return self.level.name.decode()
 
     def pack_all(self, cnp.ndarray w):
-        """Return all weights transformed, to be handed to `run` as often as they are used."""
+        """Return all weights in panels, transformed where that pays, to be handed to `run` as often as they are used."""
         cdef Call call
         cdef ptrdiff_t g, p
+        cdef char *panel
         call.arrays.w = self.bind_weights(w)
         call.w_plain = self.weights_plain(&call.arrays)
-        buffer = np.empty(self.groups * self.panels * self.weight_bytes + LINE, np.uint8)
+        call.panels = NULL
+        buffer = np.empty(self.groups * self.panels * self.planned_bytes + LINE, np.uint8)
         start = -buffer.ctypes.data % LINE
-        cdef cnp.ndarray aligned = buffer[start : start + self.groups * self.panels * self.weight_bytes]
+        cdef cnp.ndarray aligned = buffer[start : start + self.groups * self.panels * self.planned_bytes]
         taps = np.empty(self.sizes[3] + LINE, np.uint8)
         cdef cnp.ndarray aligned_taps = taps[-taps.ctypes.data % LINE :]
         for g in range(self.groups):
             for p in range(self.panels):
-                self.transform_weights(&call, cnp.PyArray_BYTES(aligned_taps), g, p, 0, self.channels,
-                                       cnp.PyArray_BYTES(aligned) + (g * self.panels + p) * self.weight_bytes)
+                panel = cnp.PyArray_BYTES(aligned) + (g * self.panels + p) * self.planned_bytes
+                if self.keeps_weights:
+                    self.transform_weights(&call, cnp.PyArray_BYTES(aligned_taps), g, p, 0, self.channels, panel)
+                else:
+                    self.pack_weights(&call, g, p, 0, self.channels, panel)
         return aligned
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
@@ -380,7 +389,14 @@ cdef class Driver(Geometry):
         cdef fc_winograd step
         cdef ptrdiff_t i, c
         step.outputs, step.numbers = self.outputs, self.numbers
-        step.src, step.dst_pitch = taps, self.weight_pitch(channels)
+        step.dst_pitch = self.weight_pitch(channels)
+        if call.panels != NULL:
+            step.src = call.panels + (g * self.panels + p) * self.taps_bytes + (
+                TAPS * first * self.panel * self.computed_bytes)
+            step.dst, step.n = panel, channels
+            self.kernels.weights(&step)
+            return
+        step.src = taps
         for i in range((channels + self.taps_channels - 1) // self.taps_channels):
             c = i * self.taps_channels
             step.n = min(self.taps_channels, channels - c)
@@ -411,7 +427,7 @@ cdef class Driver(Geometry):
                                 ptrdiff_t channels) noexcept nogil:
         """The transformed weights of a panel, made if they are not there."""
         cdef char *panel
-        if call.panels != NULL:
+        if call.panels != NULL and self.keeps_weights:
             return call.panels + (g * self.panels + p) * self.weight_bytes
         if self.keeps_weights:
             panel = scratch.weights + p * self.weight_bytes
@@ -429,7 +445,7 @@ cdef class Driver(Geometry):
     cdef void make_results(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t block,
                            ptrdiff_t first_panel) noexcept nogil:
         cdef ptrdiff_t i, c, p, last = min(first_panel + self.out_block, self.panels)
-        cdef ptrdiff_t step = self.channels if call.panels != NULL else self.weight_channels
+        cdef ptrdiff_t step = self.weight_channels
         for i in range((self.channels + step - 1) // step):
             c = i * step
             for p in range(first_panel, last):
@@ -445,6 +461,7 @@ cdef class Driver(Geometry):
         cdef const char *weights = self.weights_of(call, scratch, g, p, first, channels)
         cdef ptrdiff_t rows = min(self.block_rows, self.batch * self.tiles_y - block // self.n_chunks * self.block_rows)
         product.block_pitch, product.channels, product.fold = self.value_block, channels, self.fold
+        product.ahead = self.weight_pitch(channels)
         product.row_pitch, product.vector_pitch = self.sum_tile, self.sum_vector
         product.rows, product.accumulate = rows * self.columns_of(block), first > 0
         for f in range(self.frequencies):

@@ -244,8 +244,10 @@ FC_INLINE void FC_ID(product_rows)(const fc_product *p, ptrdiff_t first, int row
             for (; x < end; x++, weights += COLUMNS) {
                 FC_ID(vec) w[FC_GEMM_VECTORS];
                 FC_UNROLL
-                for (int v = 0; v < FC_GEMM_VECTORS; v++)
+                for (int v = 0; v < FC_GEMM_VECTORS; v++) {
                     w[v] = FC_ID(load)(weights + v * FC_LANES);
+                    __builtin_prefetch(weights + p->ahead + v * FC_LANES, 0, 2);
+                }
                 FC_UNROLL
                 for (int r = 0; r < rows; r++) {
                     FC_UNROLL

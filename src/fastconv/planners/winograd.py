@@ -64,7 +64,8 @@ class WinogradPlan(TilePlan):
     out_block: int  # panels of output channels
     fold: int  # channels summed in registers
     weight_channels: int  # channels of a panel whose weights are transformed at a time
-    planned: bool  # all weights are transformed before
+    keeps_weights: bool  # all weights are transformed once, not for every block
+    planned: bool  # and by the plan
 
     def describe(self, channels: int) -> str:
         """Return the tiles in words."""
@@ -165,7 +166,7 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, value_bytes: int) 
     columns = equal_share(-(-x.out // outputs), most)
     rows = equal_share(problem.batch * -(-y.out // outputs), max(most // columns, 1))
     weight_bytes = frequencies * problem.channels * -(-problem.channels_out // panel) * panel * item
-    keeps = problem.planned or weight_bytes <= _tunables.WINOGRAD_WEIGHT_BYTES
+    keeps = weight_bytes <= _tunables.WINOGRAD_WEIGHT_BYTES
     fold = max(_tunables.WINOGRAD_FOLD // lanes, 1) * lanes
     # The tile that is computed again; the map of a block is made in the same tables.
     layout = packed_layout(make_segments(y, 1), make_segments(x, 1), outputs, outputs, 1, lanes=1)
@@ -182,6 +183,7 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, value_bytes: int) 
         out_block=_tunables.WINOGRAD_OUT_BLOCK,
         fold=fold,
         weight_channels=problem.channels if keeps else min(fold, problem.channels),
+        keeps_weights=keeps,
         planned=problem.planned,
     )
 
@@ -208,7 +210,8 @@ def cost(problem: ConvProblem, level: str, plan: WinogradPlan) -> float:
         tiles * out_vectors * (problem.channels / _tunables.WINOGRAD_EFFICIENCY + folds * _tunables.WINOGRAD_FOLD_STEPS)
     )
     total += tiles * (in_vectors * _tunables.WINOGRAD_INPUT_STEPS + out_vectors * _tunables.WINOGRAD_OUTPUT_STEPS)
-    if not problem.planned:
-        times = 1 if plan.weight_channels >= problem.channels else blocks
-        total += times * problem.channels * out_vectors * _tunables.WINOGRAD_WEIGHT_STEPS
+    keeps = plan.keeps_weights
+    if not (keeps and problem.planned):
+        steps = _tunables.WINOGRAD_WEIGHT_STEPS + (0 if problem.planned else _tunables.WINOGRAD_PACK_STEPS / frequencies)
+        total += (1 if keeps else blocks) * problem.channels * out_vectors * steps
     return problem.groups * frequencies * total
