@@ -92,9 +92,10 @@ GEMM_STORE_STEPS: Final = 12.0
 # What packing a vector of weights takes in a plain call.
 GEMM_PACK_STEPS: Final = 18.0
 
-# Share of the peak in the products, the register tiles that a product takes at least, and what calling it takes.
+# Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
+# calling the kernel takes.
 WINOGRAD_EFFICIENCY: Final = 0.9
-WINOGRAD_LEAST_ROWS: Final = 5
+WINOGRAD_LEAST_ROWS: Final = 3
 WINOGRAD_CALL_STEPS: Final = 130.0
 # What the other stages take for each frequency and vector: of a tile for its samples, its sums (each time they go to
 # memory) and its results, of a channel for its weights. Stores to L2 at 16 bytes a cycle are most of it.

@@ -107,7 +107,7 @@ cdef class Driver(Geometry):
         self.tiles_y = (self.y.out + self.outputs - 1) // self.outputs
         self.tiles_x = (self.x.out + self.outputs - 1) // self.outputs
         self.block_rows, self.block_columns = plan.block_rows, plan.block_columns
-        self.n_row_blocks = (self.batch * self.tiles_y + self.block_rows - 1) // self.block_rows
+        self.n_row_blocks = plan.row_blocks
         self.n_chunks = (self.tiles_x + self.block_columns - 1) // self.block_columns
         self.panel = self.level.gemm_vectors * self.lanes
         self.panels = (self.channels_out + self.panel - 1) // self.panel
@@ -199,7 +199,7 @@ cdef class Driver(Geometry):
         cdef Region region
         cdef int t
         cdef ptrdiff_t items = self.groups * self.n_row_blocks * self.n_chunks * self.n_out_blocks
-        if items == 0:
+        if items == 0 or self.batch * self.tiles_y == 0:
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         call.arrays.w = self.bind_weights(w)
@@ -256,17 +256,20 @@ cdef class Driver(Geometry):
         scratch.values_key = scratch.weights_group = scratch.patch_key = -1
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t share, start, stop, shares
+        cdef ptrdiff_t share, start, stop, shares, unit = 1
         cdef int t
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        # Runs of items share the values of a block, so a thread takes some at a time; 8 shares each even out.
+        # The items of a block share its values, so a thread takes whole blocks where there are enough to even out.
+        if items // self.n_out_blocks >= 2 * region.threads:
+            unit = self.n_out_blocks
+        items = items // unit
         shares = min(items, 8 * <ptrdiff_t>region.threads)
         for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
             t = threadid()
-            start = share * items // shares
-            stop = (share + 1) * items // shares
+            start = share * items // shares * unit
+            stop = (share + 1) * items // shares * unit
             self.items(call, region, t, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
@@ -298,10 +301,13 @@ cdef class Driver(Geometry):
         """Tiles in a row of a block."""
         return min(self.block_columns, self.tiles_x - block % self.n_chunks * self.block_columns)
 
+    cdef ptrdiff_t first_row(self, ptrdiff_t row_block) noexcept nogil:
+        """The first row of tiles of a block, counted over the whole batch; blocks are as equal as can be."""
+        return row_block * self.batch * self.tiles_y // self.n_row_blocks
+
     cdef bint next_segment(self, ptrdiff_t block, Segment *segment, bint start) noexcept nogil:
         """Step to the first or the next image of a block; False behind the last."""
-        cdef ptrdiff_t first = block // self.n_chunks * self.block_rows
-        cdef ptrdiff_t last = min(first + self.block_rows, self.batch * self.tiles_y)
+        cdef ptrdiff_t first = self.first_row(block // self.n_chunks), last = self.first_row(block // self.n_chunks + 1)
         cdef ptrdiff_t columns = self.columns_of(block), row
         if start:
             segment.first = segment.tile_rows = 0
@@ -459,7 +465,8 @@ cdef class Driver(Geometry):
         cdef fc_product product
         cdef ptrdiff_t f
         cdef const char *weights = self.weights_of(call, scratch, g, p, first, channels)
-        cdef ptrdiff_t rows = min(self.block_rows, self.batch * self.tiles_y - block // self.n_chunks * self.block_rows)
+        cdef ptrdiff_t row_block = block // self.n_chunks
+        cdef ptrdiff_t rows = self.first_row(row_block + 1) - self.first_row(row_block)
         product.block_pitch, product.channels, product.fold = self.value_block, channels, self.fold
         product.ahead = self.weight_pitch(channels)
         product.row_pitch, product.vector_pitch = self.sum_tile, self.sum_vector

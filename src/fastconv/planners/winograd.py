@@ -59,7 +59,8 @@ class WinogradPlan(TilePlan):
     outputs: int  # along a side of a tile
     numbers: np.ndarray  # of the transforms, see `numbers`
     tap_offsets: np.ndarray  # of each tap in a packed channel
-    block_rows: int  # rows of tiles in a block
+    row_blocks: int  # what the rows of tiles of all images are cut into
+    block_rows: int  # rows of tiles in a block, at most
     block_columns: int
     out_block: int  # panels of output channels
     fold: int  # channels summed in registers
@@ -193,8 +194,13 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
     compute = COMPUTE[problem.dtype]
     sizes = Sizes.of(problem, level, outputs)
     y, x = problem.axes
-    columns = equal_share(-(-x.out // outputs), most)
-    rows = equal_share(problem.batch * -(-y.out // outputs), max(most // columns, 1))
+    columns = -(-x.out // outputs)
+    columns = max(-(-columns // max(-(-columns // most), 1)), 1)
+    rows = problem.batch * -(-y.out // outputs)
+    row_blocks = -(-rows // max(most // columns, 1))
+    # An even number, for two threads.
+    row_blocks = min(row_blocks + row_blocks % 2, rows) if row_blocks > 1 else 1
+    rows = max(-(-rows // row_blocks), 1)
     keeps = sizes.keeps_weights(problem)
     fold = max(_tunables.WINOGRAD_FOLD // sizes.lanes, 1) * sizes.lanes
     # The tile that is computed again; the map of a block is made in the same tables.
@@ -207,6 +213,7 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
         outputs=outputs,
         numbers=numbers(outputs, compute.dtype),
         tap_offsets=np.ascontiguousarray(taps.reshape(-1), np.intp),
+        row_blocks=row_blocks,
         block_rows=rows,
         block_columns=columns,
         out_block=_tunables.WINOGRAD_OUT_BLOCK,
@@ -217,19 +224,13 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
     )
 
 
-def equal_share(total: int, most: int) -> int:
-    """Return an equal share of `total` of at most `most`, and at least 1."""
-    shares = max(-(-total // most), 1)
-    return max(-(-total // shares), 1)
-
-
 def cost(problem: ConvProblem, level: str, plan: WinogradPlan) -> float:
     """Return the cost by the model, in vector multiply-adds at the peak."""
     sizes = Sizes.of(problem, level, plan.outputs)
     y, x = problem.axes
     rows, columns = problem.batch * -(-y.out // plan.outputs), -(-x.out // plan.outputs)
-    blocks = -(-rows // plan.block_rows) * -(-columns // plan.block_columns)
-    tiles = max(rows * columns, blocks * _tunables.WINOGRAD_LEAST_ROWS)
+    blocks = plan.row_blocks * -(-columns // plan.block_columns)
+    tiles = max(rows * columns, blocks * levels.describe(level)["gemm_pixels"] // _tunables.WINOGRAD_LEAST_ROWS)
     in_vectors = -(-problem.channels // sizes.lanes)
     panels = -(-problem.channels_out // sizes.panel)
     out_vectors = panels * sizes.panel // sizes.lanes
