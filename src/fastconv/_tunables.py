@@ -68,14 +68,20 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
 # --- Winograd --------------------------------------------------------------------------------------------------------
 
-# Bytes of a block's values at frequencies: they stay in L2 beside the weights of a block of output channels.
-WINOGRAD_VALUE_BYTES: Final = 2 * 1024 * 1024
+# Bytes of a block: values at frequencies, and sums of a panel. Where all weights are kept beside them, L2 has to hold
+# both: 64 channels of 224 x 224 take 11.4 ms at 56 tiles, 13 ms at 224. Where weights are transformed again for every
+# block, they want some tiles to pay for that, even if L2 does not hold those: 256 channels of 56 x 56 take 11.3 ms at
+# 56 tiles, 13 ms at 28; 8 images of 512 channels of 7 x 7 10 ms at 32 tiles, 14 ms at 8.
+WINOGRAD_KEPT_BLOCK_BYTES: Final = 800 * 1024
+WINOGRAD_BLOCK_BYTES: Final = 1300 * 1024
+WINOGRAD_BLOCK_TILES: Final = 56
+WINOGRAD_LARGEST_BLOCK_BYTES: Final = 2600 * 1024
 
-# Panels of output channels in a block.
-WINOGRAD_OUT_BLOCK: Final = 2
+# Panels of output channels in a block: their sums are written once and read once, so they are to stay in L2.
+WINOGRAD_OUT_BLOCK: Final = 1
 
-# Bytes of all transformed weights up to which a thread keeps them, when the plan does not hold them.
-WINOGRAD_WEIGHT_BYTES: Final = 3 * 1024 * 1024
+# Bytes of all transformed weights up to which they are kept, by the plan or by the thread: half an L2.
+WINOGRAD_WEIGHT_BYTES: Final = 1024 * 1024
 
 # Channels that are summed in registers before the sum is added to memory: 64 make the error of F(4, 3) the same for
 # any number of channels, at 2 to 4 % of the time.
@@ -91,6 +97,21 @@ DIRECT_EFFICIENCY: Final = 0.55
 GEMM_EFFICIENCY: Final = 0.97
 # What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
 GEMM_STORE_STEPS: Final = 12.0
+
+# What packing a vector of weights takes in a plain call.
+GEMM_PACK_STEPS: Final = 18.0
+
+# Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
+# calling the kernel takes.
+WINOGRAD_EFFICIENCY: Final = 0.9
+WINOGRAD_LEAST_ROWS: Final = 3
+WINOGRAD_CALL_STEPS: Final = 130.0
+# What the other stages take for each frequency and vector: of a tile for its samples, its sums (each time they go to
+# memory) and its results, of a channel for its weights. Stores to L2 at 16 bytes a cycle are most of it.
+WINOGRAD_FOLD_STEPS: Final = 5.0
+WINOGRAD_INPUT_STEPS: Final = 10.0
+WINOGRAD_OUTPUT_STEPS: Final = 14.0
+WINOGRAD_WEIGHT_STEPS: Final = 8.5
 
 # --- FFT tiles -------------------------------------------------------------------------------------------------------
 
@@ -119,10 +140,3 @@ FFT_CACHE: Final = ((448 * 1024, 1.0), (1024 * 1024, 1.25), (4 * 1024 * 1024, 1.
 
 # Integers by transforms are converted there and back, which costs as much again where the kernel is not large.
 ROUNDED_COST: Final = 1.5
-# Share of the peak in the products, and what the other stages take for each frequency and vector: of a tile for its
-# samples, its sums (each time they go to memory) and its results, of a channel for its weights.
-WINOGRAD_EFFICIENCY: Final = 0.9
-WINOGRAD_FOLD_STEPS: Final = 4.0
-WINOGRAD_INPUT_STEPS: Final = 8.0
-WINOGRAD_OUTPUT_STEPS: Final = 6.0
-WINOGRAD_WEIGHT_STEPS: Final = 7.0

@@ -127,6 +127,7 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t vector_pitch
         ptrdiff_t rows
         int accumulate
+        ptrdiff_t ahead
 
     ctypedef void fc_product_of(const fc_product *product) noexcept nogil
     ctypedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride, ptrdiff_t channel_stride,

@@ -8,8 +8,9 @@ one block of output channels after the other::
     values x weights [frequency]             ->  sums   [channels out][tile][frequency]
     sums  ->  results, a row of tiles at a time  ->  the array
 
-The transformed weights are given by the plan, or made by each thread: all of them and kept, or where they are too many,
-for a block of output channels and some channels at a time, while they are hot in the cache.
+Where the transformed weights fit the cache they are given by the plan, or made by each thread once. Where they do not,
+a panel of some channels is transformed for each block, which takes less time than to fetch it; a plan then holds the
+weights side by side, ready to be transformed.
 
 A transform mixes the samples of a tile, so one that is not finite would spoil the whole tile. Such tiles show in their
 results, and are computed again by the kernels of the implicit GEMM.
@@ -36,7 +37,7 @@ cdef enum:
 cdef struct Call:
     Arrays arrays
     bint w_plain         # the weights of an output channel are contiguous, in natural order
-    const char *panels   # all weights, transformed before, or NULL
+    const char *panels   # all weights as pack_all made them, or NULL
     char *scratch
 
 
@@ -84,7 +85,8 @@ cdef class Driver(Geometry):
     # Pitches, in elements.
     cdef ptrdiff_t sample_pitch, value_block, value_pitch, sum_tile, sum_vector, result_pitch
     cdef ptrdiff_t sizes[13]
-    cdef ptrdiff_t own_bytes, weight_bytes
+    cdef ptrdiff_t own_bytes
+    cdef ptrdiff_t weight_bytes, taps_bytes, planned_bytes  # of a panel
     cdef double work
     cdef const void *numbers
     cdef const ptrdiff_t *tap_offsets
@@ -105,14 +107,14 @@ cdef class Driver(Geometry):
         self.tiles_y = (self.y.out + self.outputs - 1) // self.outputs
         self.tiles_x = (self.x.out + self.outputs - 1) // self.outputs
         self.block_rows, self.block_columns = plan.block_rows, plan.block_columns
-        self.n_row_blocks = (self.batch * self.tiles_y + self.block_rows - 1) // self.block_rows
+        self.n_row_blocks = plan.row_blocks
         self.n_chunks = (self.tiles_x + self.block_columns - 1) // self.block_columns
         self.panel = self.level.gemm_vectors * self.lanes
         self.panels = (self.channels_out + self.panel - 1) // self.panel
         self.out_block = plan.out_block
         self.n_out_blocks = (self.panels + self.out_block - 1) // self.out_block
         self.fold, self.weight_channels = plan.fold, plan.weight_channels
-        self.keeps_weights = self.weight_channels >= self.channels
+        self.keeps_weights = plan.keeps_weights
         self.taps_channels = min(self.lanes, self.channels)
         self.planned = plan.planned
         self.work = problem.flops / 2.0 / 2.0
@@ -127,6 +129,8 @@ cdef class Driver(Geometry):
         self.sum_vector = block_tiles * self.sum_tile
         self.result_pitch = self.block_columns * self.outputs * self.lanes
         self.weight_bytes = self.frequencies * self.weight_pitch(self.channels) * item
+        self.taps_bytes = TAPS * self.channels * self.panel * item
+        self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
         self.sizes = [
             (self.block_rows * self.outputs + 2) * self.sample_pitch * item,
             self.frequencies * self.value_pitch * item,
@@ -138,14 +142,14 @@ cdef class Driver(Geometry):
             self.panels * self.panel * item,
             self.panels,
             self.channels * self.channel_pitch * item + self.level.vector_bytes,
-            TAPS * self.channels * self.panel * item,
+            self.taps_bytes,
             columns * sizeof(ptrdiff_t),
             columns * sizeof(ptrdiff_t),
             self.lanes * sizeof(ptrdiff_t)]
         self.own_bytes = lines(sizeof(Scratch)) + 2 * lines(self.map_bytes())
         for i in range(13):
             self.own_bytes += lines(self.sizes[i])
-        if self.planned:
+        if self.planned and self.keeps_weights:
             self.own_bytes -= lines(self.sizes[2])
             self.sizes[2] = 0
 
@@ -167,20 +171,25 @@ cdef class Driver(Geometry):
         return self.level.name.decode()
 
     def pack_all(self, cnp.ndarray w):
-        """Return all weights transformed, to be handed to `run` as often as they are used."""
+        """Return all weights in panels, transformed where that pays, to be handed to `run` as often as they are used."""
         cdef Call call
         cdef ptrdiff_t g, p
+        cdef char *panel
         call.arrays.w = self.bind_weights(w)
         call.w_plain = self.weights_plain(&call.arrays)
-        buffer = np.empty(self.groups * self.panels * self.weight_bytes + LINE, np.uint8)
+        call.panels = NULL
+        buffer = np.empty(self.groups * self.panels * self.planned_bytes + LINE, np.uint8)
         start = -buffer.ctypes.data % LINE
-        cdef cnp.ndarray aligned = buffer[start : start + self.groups * self.panels * self.weight_bytes]
+        cdef cnp.ndarray aligned = buffer[start : start + self.groups * self.panels * self.planned_bytes]
         taps = np.empty(self.sizes[3] + LINE, np.uint8)
         cdef cnp.ndarray aligned_taps = taps[-taps.ctypes.data % LINE :]
         for g in range(self.groups):
             for p in range(self.panels):
-                self.transform_weights(&call, cnp.PyArray_BYTES(aligned_taps), g, p, 0, self.channels,
-                                       cnp.PyArray_BYTES(aligned) + (g * self.panels + p) * self.weight_bytes)
+                panel = cnp.PyArray_BYTES(aligned) + (g * self.panels + p) * self.planned_bytes
+                if self.keeps_weights:
+                    self.transform_weights(&call, cnp.PyArray_BYTES(aligned_taps), g, p, 0, self.channels, panel)
+                else:
+                    self.pack_weights(&call, g, p, 0, self.channels, panel)
         return aligned
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
@@ -190,7 +199,7 @@ cdef class Driver(Geometry):
         cdef Region region
         cdef int t
         cdef ptrdiff_t items = self.groups * self.n_row_blocks * self.n_chunks * self.n_out_blocks
-        if items == 0:
+        if items == 0 or self.batch * self.tiles_y == 0:
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         call.arrays.w = self.bind_weights(w)
@@ -247,17 +256,20 @@ cdef class Driver(Geometry):
         scratch.values_key = scratch.weights_group = scratch.patch_key = -1
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t share, start, stop, shares
+        cdef ptrdiff_t share, start, stop, shares, unit = 1
         cdef int t
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        # Runs of items share the values of a block, so a thread takes some at a time; 8 shares each even out.
+        # The items of a block share its values, so a thread takes whole blocks where there are enough to even out.
+        if items // self.n_out_blocks >= 2 * region.threads:
+            unit = self.n_out_blocks
+        items = items // unit
         shares = min(items, 8 * <ptrdiff_t>region.threads)
         for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
             t = threadid()
-            start = share * items // shares
-            stop = (share + 1) * items // shares
+            start = share * items // shares * unit
+            stop = (share + 1) * items // shares * unit
             self.items(call, region, t, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
@@ -289,10 +301,13 @@ cdef class Driver(Geometry):
         """Tiles in a row of a block."""
         return min(self.block_columns, self.tiles_x - block % self.n_chunks * self.block_columns)
 
+    cdef ptrdiff_t first_row(self, ptrdiff_t row_block) noexcept nogil:
+        """The first row of tiles of a block, counted over the whole batch; blocks are as equal as can be."""
+        return row_block * self.batch * self.tiles_y // self.n_row_blocks
+
     cdef bint next_segment(self, ptrdiff_t block, Segment *segment, bint start) noexcept nogil:
         """Step to the first or the next image of a block; False behind the last."""
-        cdef ptrdiff_t first = block // self.n_chunks * self.block_rows
-        cdef ptrdiff_t last = min(first + self.block_rows, self.batch * self.tiles_y)
+        cdef ptrdiff_t first = self.first_row(block // self.n_chunks), last = self.first_row(block // self.n_chunks + 1)
         cdef ptrdiff_t columns = self.columns_of(block), row
         if start:
             segment.first = segment.tile_rows = 0
@@ -380,7 +395,14 @@ cdef class Driver(Geometry):
         cdef fc_winograd step
         cdef ptrdiff_t i, c
         step.outputs, step.numbers = self.outputs, self.numbers
-        step.src, step.dst_pitch = taps, self.weight_pitch(channels)
+        step.dst_pitch = self.weight_pitch(channels)
+        if call.panels != NULL:
+            step.src = call.panels + (g * self.panels + p) * self.taps_bytes + (
+                TAPS * first * self.panel * self.computed_bytes)
+            step.dst, step.n = panel, channels
+            self.kernels.weights(&step)
+            return
+        step.src = taps
         for i in range((channels + self.taps_channels - 1) // self.taps_channels):
             c = i * self.taps_channels
             step.n = min(self.taps_channels, channels - c)
@@ -411,7 +433,7 @@ cdef class Driver(Geometry):
                                 ptrdiff_t channels) noexcept nogil:
         """The transformed weights of a panel, made if they are not there."""
         cdef char *panel
-        if call.panels != NULL:
+        if call.panels != NULL and self.keeps_weights:
             return call.panels + (g * self.panels + p) * self.weight_bytes
         if self.keeps_weights:
             panel = scratch.weights + p * self.weight_bytes
@@ -429,7 +451,7 @@ cdef class Driver(Geometry):
     cdef void make_results(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t block,
                            ptrdiff_t first_panel) noexcept nogil:
         cdef ptrdiff_t i, c, p, last = min(first_panel + self.out_block, self.panels)
-        cdef ptrdiff_t step = self.channels if call.panels != NULL else self.weight_channels
+        cdef ptrdiff_t step = self.weight_channels
         for i in range((self.channels + step - 1) // step):
             c = i * step
             for p in range(first_panel, last):
@@ -443,8 +465,10 @@ cdef class Driver(Geometry):
         cdef fc_product product
         cdef ptrdiff_t f
         cdef const char *weights = self.weights_of(call, scratch, g, p, first, channels)
-        cdef ptrdiff_t rows = min(self.block_rows, self.batch * self.tiles_y - block // self.n_chunks * self.block_rows)
+        cdef ptrdiff_t row_block = block // self.n_chunks
+        cdef ptrdiff_t rows = self.first_row(row_block + 1) - self.first_row(row_block)
         product.block_pitch, product.channels, product.fold = self.value_block, channels, self.fold
+        product.ahead = self.weight_pitch(channels)
         product.row_pitch, product.vector_pitch = self.sum_tile, self.sum_vector
         product.rows, product.accumulate = rows * self.columns_of(block), first > 0
         for f in range(self.frequencies):

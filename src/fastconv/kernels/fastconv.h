@@ -198,6 +198,7 @@ typedef struct {
     ptrdiff_t row_pitch, vector_pitch;
     ptrdiff_t rows;
     int accumulate;  /* add to what dst holds */
+    ptrdiff_t ahead; /* from weights to those of the next product, which are fetched meanwhile */
 } fc_product;
 
 typedef void fc_product_of(const fc_product *product);

@@ -167,6 +167,7 @@ FC_INLINE int FC_ID(output_tiles)(const fc_winograd *step, int pairs, int single
 }
 
 FC_INLINE void FC_ID(weight_tiles)(const fc_winograd *step, int pairs, int single) {
+    enum { AHEAD = 8 };
     const int size = 2 * pairs + 2 + single;
     const FC_ID(winograd_numbers) *k = step->numbers;
     for (ptrdiff_t at = 0; at < step->n * COLUMNS; at += FC_LANES) {
@@ -177,8 +178,11 @@ FC_INLINE void FC_ID(weight_tiles)(const fc_winograd *step, int pairs, int singl
         for (int j = 0; j < 3; j++) {
             FC_ID(vec) w[3], u[SIZE_MAX_1D];
             FC_UNROLL
-            for (int i = 0; i < 3; i++)
+            for (int i = 0; i < 3; i++) {
                 w[i] = FC_ID(load)(src + (i * 3 + j) * COLUMNS);
+                /* So many streams of writes keep the hardware from seeing the one that is read. */
+                __builtin_prefetch(src + (i * 3 + j + 9 * AHEAD) * COLUMNS);
+            }
             FC_ID(weight_axis)(u, w, k, pairs, single);
             FC_UNROLL
             for (int i = 0; i < size; i++)
@@ -244,8 +248,10 @@ FC_INLINE void FC_ID(product_rows)(const fc_product *p, ptrdiff_t first, int row
             for (; x < end; x++, weights += COLUMNS) {
                 FC_ID(vec) w[FC_GEMM_VECTORS];
                 FC_UNROLL
-                for (int v = 0; v < FC_GEMM_VECTORS; v++)
+                for (int v = 0; v < FC_GEMM_VECTORS; v++) {
                     w[v] = FC_ID(load)(weights + v * FC_LANES);
+                    __builtin_prefetch(weights + p->ahead + v * FC_LANES, 0, 2);
+                }
                 FC_UNROLL
                 for (int r = 0; r < rows; r++) {
                     FC_UNROLL

@@ -59,12 +59,14 @@ class WinogradPlan(TilePlan):
     outputs: int  # along a side of a tile
     numbers: np.ndarray  # of the transforms, see `numbers`
     tap_offsets: np.ndarray  # of each tap in a packed channel
-    block_rows: int  # rows of tiles in a block
+    row_blocks: int  # what the rows of tiles of all images are cut into
+    block_rows: int  # rows of tiles in a block, at most
     block_columns: int
     out_block: int  # panels of output channels
     fold: int  # channels summed in registers
     weight_channels: int  # channels of a panel whose weights are transformed at a time
-    planned: bool  # all weights are transformed before
+    keeps_weights: bool  # all weights are transformed once, not for every block
+    planned: bool  # and by the plan
 
     def describe(self, channels: int) -> str:
         """Return the tiles in words."""
@@ -141,32 +143,66 @@ def plan_tile(problem: ConvProblem, level: str, outputs: int) -> Choice:
     limit = _tunables.WINOGRAD_LIMIT_BYTES
     if problem.max_workspace is not None:
         limit = min(limit, problem.max_workspace)
-    target = _tunables.WINOGRAD_VALUE_BYTES
+    most = tiles_in_a_block(problem, level, outputs)
     while True:
-        plan = make_plan(problem, level, outputs, target)
+        plan = make_plan(problem, level, outputs, most)
         driver = winograd.Driver(problem, plan)
         if driver.workspace_bytes <= limit:
             return Choice("winograd", driver, plan, cost(problem, level, plan))
         if plan.block_rows == plan.block_columns == 1:
             return Choice("winograd", refusal=f"needs {driver.workspace_bytes} bytes of workspace, more than {limit}")
-        target //= 2
+        most = plan.block_rows * plan.block_columns // 2
 
 
-def make_plan(problem: ConvProblem, level: str, outputs: int, value_bytes: int) -> WinogradPlan:
-    """Return the plan whose values take about so many bytes."""
+class Sizes(NamedTuple):
+    """What follows from a tile and a level."""
+
+    item: int
+    lanes: int
+    panel: int
+    frequencies: int
+
+    @classmethod
+    def of(cls, problem: ConvProblem, level: str, outputs: int) -> Sizes:
+        """Return the sizes of a problem."""
+        sizes = levels.describe(level)
+        item = COMPUTE[problem.dtype].dtype.itemsize
+        lanes = sizes["vector_bytes"] // item
+        return cls(item, lanes, lanes * sizes["gemm_vectors"], (outputs + KERNEL - 1) ** 2)
+
+    def keeps_weights(self, problem: ConvProblem) -> bool:
+        """Whether all transformed weights are few enough to be kept."""
+        weights = problem.channels * -(-problem.channels_out // self.panel) * self.panel
+        return self.frequencies * weights * self.item <= _tunables.WINOGRAD_WEIGHT_BYTES
+
+
+def tiles_in_a_block(problem: ConvProblem, level: str, outputs: int) -> int:
+    """Return how many tiles a block should have."""
+    sizes = Sizes.of(problem, level, outputs)
+    values = -(-problem.channels // sizes.lanes) * sizes.lanes
+    tile = sizes.frequencies * (values + sizes.panel) * sizes.item
+    if sizes.keeps_weights(problem):
+        wanted = _tunables.WINOGRAD_KEPT_BLOCK_BYTES
+    else:
+        enough = min(_tunables.WINOGRAD_BLOCK_TILES * tile, _tunables.WINOGRAD_LARGEST_BLOCK_BYTES)
+        wanted = max(_tunables.WINOGRAD_BLOCK_BYTES, enough)
+    return max(wanted // tile, 1)
+
+
+def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> WinogradPlan:
+    """Return the plan with blocks of about so many tiles."""
     compute = COMPUTE[problem.dtype]
-    sizes = levels.describe(level)
+    sizes = Sizes.of(problem, level, outputs)
     y, x = problem.axes
-    item = compute.dtype.itemsize
-    lanes = sizes["vector_bytes"] // item
-    panel = sizes["gemm_vectors"] * lanes
-    frequencies = (outputs + KERNEL - 1) ** 2
-    most = max(value_bytes // (frequencies * -(-problem.channels // lanes) * lanes * item), 1)
-    columns = equal_share(-(-x.out // outputs), most)
-    rows = equal_share(problem.batch * -(-y.out // outputs), max(most // columns, 1))
-    weight_bytes = frequencies * problem.channels * -(-problem.channels_out // panel) * panel * item
-    keeps = problem.planned or weight_bytes <= _tunables.WINOGRAD_WEIGHT_BYTES
-    fold = max(_tunables.WINOGRAD_FOLD // lanes, 1) * lanes
+    columns = -(-x.out // outputs)
+    columns = max(-(-columns // max(-(-columns // most), 1)), 1)
+    rows = problem.batch * -(-y.out // outputs)
+    row_blocks = -(-rows // max(most // columns, 1))
+    # An even number, for two threads.
+    row_blocks = min(row_blocks + row_blocks % 2, rows) if row_blocks > 1 else 1
+    rows = max(-(-rows // row_blocks), 1)
+    keeps = sizes.keeps_weights(problem)
+    fold = max(_tunables.WINOGRAD_FOLD // sizes.lanes, 1) * sizes.lanes
     # The tile that is computed again; the map of a block is made in the same tables.
     layout = packed_layout(make_segments(y, 1), make_segments(x, 1), outputs, outputs, 1, lanes=1)
     taps = np.arange(KERNEL)[:, None] * layout["pitch"] + np.arange(KERNEL)
@@ -177,38 +213,34 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, value_bytes: int) 
         outputs=outputs,
         numbers=numbers(outputs, compute.dtype),
         tap_offsets=np.ascontiguousarray(taps.reshape(-1), np.intp),
+        row_blocks=row_blocks,
         block_rows=rows,
         block_columns=columns,
         out_block=_tunables.WINOGRAD_OUT_BLOCK,
         fold=fold,
         weight_channels=problem.channels if keeps else min(fold, problem.channels),
+        keeps_weights=keeps,
         planned=problem.planned,
     )
 
 
-def equal_share(total: int, most: int) -> int:
-    """Return an equal share of `total` of at most `most`, and at least 1."""
-    shares = max(-(-total // most), 1)
-    return max(-(-total // shares), 1)
-
-
 def cost(problem: ConvProblem, level: str, plan: WinogradPlan) -> float:
     """Return the cost by the model, in vector multiply-adds at the peak."""
-    sizes = levels.describe(level)
-    lanes = sizes["vector_bytes"] // plan.computed_bytes
+    sizes = Sizes.of(problem, level, plan.outputs)
     y, x = problem.axes
-    frequencies = (plan.outputs + KERNEL - 1) ** 2
     rows, columns = problem.batch * -(-y.out // plan.outputs), -(-x.out // plan.outputs)
-    tiles = rows * columns
-    blocks = -(-rows // plan.block_rows) * -(-columns // plan.block_columns)
-    in_vectors = -(-problem.channels // lanes)
-    out_vectors = -(-problem.channels_out // (lanes * sizes["gemm_vectors"])) * sizes["gemm_vectors"]
+    blocks = plan.row_blocks * -(-columns // plan.block_columns)
+    tiles = max(rows * columns, blocks * levels.describe(level)["gemm_pixels"] // _tunables.WINOGRAD_LEAST_ROWS)
+    in_vectors = -(-problem.channels // sizes.lanes)
+    panels = -(-problem.channels_out // sizes.panel)
+    out_vectors = panels * sizes.panel // sizes.lanes
     folds = -(-problem.channels // plan.fold)
-    total = (
-        tiles * out_vectors * (problem.channels / _tunables.WINOGRAD_EFFICIENCY + folds * _tunables.WINOGRAD_FOLD_STEPS)
-    )
-    total += tiles * (in_vectors * _tunables.WINOGRAD_INPUT_STEPS + out_vectors * _tunables.WINOGRAD_OUTPUT_STEPS)
-    if not problem.planned:
-        times = 1 if plan.weight_channels >= problem.channels else blocks
-        total += times * problem.channels * out_vectors * _tunables.WINOGRAD_WEIGHT_STEPS
-    return problem.groups * frequencies * total
+    products = problem.channels / _tunables.WINOGRAD_EFFICIENCY + folds * _tunables.WINOGRAD_FOLD_STEPS
+    total = tiles * out_vectors * (products + _tunables.WINOGRAD_OUTPUT_STEPS)
+    total += tiles * in_vectors * _tunables.WINOGRAD_INPUT_STEPS + blocks * panels * _tunables.WINOGRAD_CALL_STEPS
+    if not (problem.planned and plan.keeps_weights):
+        steps = _tunables.WINOGRAD_WEIGHT_STEPS
+        if not problem.planned:
+            steps += _tunables.GEMM_PACK_STEPS * KERNEL**2 / sizes.frequencies
+        total += (1 if plan.keeps_weights else blocks) * problem.channels * out_vectors * steps
+    return problem.groups * sizes.frequencies * total
