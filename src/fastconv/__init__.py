@@ -22,6 +22,7 @@ One way through, each layer knowing only what is below it::
 from . import nn, signal
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
+from ._patch import patch, patched, unpatch
 from .core import Plan, conv, plan
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
 
@@ -33,8 +34,11 @@ __all__ = [
     "get_num_threads",
     "nn",
     "num_threads",
+    "patch",
+    "patched",
     "plan",
     "set_num_threads",
     "show_config",
     "signal",
+    "unpatch",
 ]
