@@ -2,9 +2,11 @@
 
 One way through, each layer knowing only what is below it::
 
-    signal  nn           faces: a peer's signature and defaults become the core's keywords
-       |     |
-        core             conv, plan
+    signal  ndimage  nn  faces: a peer's signature and defaults become the core's keywords
+       |       |     |
+       |   _filters  |   one pass after another, each result in a dtype of its own
+       |       |     |
+       +---- core ---+   conv, plan
           |
        _problem          arrays + options -> ConvProblem; everything that is refused is refused here
           |
@@ -19,7 +21,7 @@ One way through, each layer knowing only what is below it::
 `_reference` is the definition of every result in plain NumPy.
 """
 
-from . import nn, signal
+from . import ndimage, nn, signal
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
 from ._patch import patch, patched, unpatch
@@ -32,6 +34,7 @@ __all__ = [
     "Plan",
     "conv",
     "get_num_threads",
+    "ndimage",
     "nn",
     "num_threads",
     "patch",

@@ -56,7 +56,7 @@ def correlate(
     threads: int | None = None,
 ) -> np.ndarray:
     """Correlate x with a kernel of as many axes; the result has x's shape and the given dtype."""
-    arithmetic, w = arithmetic_of(x.dtype, w, dtype)
+    arithmetic, w = arithmetic_of(x.dtype, w, dtype, fill_value)
     result = core.conv(
         x.astype(arithmetic, copy=False),
         w.astype(arithmetic, copy=False),
@@ -84,16 +84,23 @@ def correlate_axes(
 
 def box_axes(x: np.ndarray, boxes: Sequence[Box], dtype: np.dtype[Any], threads: int | None = None) -> np.ndarray:
     """Average over boxes, along one axis after the other."""
-    passes = [Pass(b.axis, np.full(b.size, 1 / b.size), b.lo, b.boundary, b.fill_value) for b in boxes]
-    return correlate_axes(x, passes, dtype, threads)
+    # Sums of integers are exact, and so is their mean where it is an integer, which a product with 1 / size is not.
+    wide = dtype if dtype.kind in "fc" else np.dtype(np.float64)
+    result = x
+    for b in boxes:
+        step = Pass(b.axis, np.ones(b.size), b.lo, b.boundary, b.fill_value)
+        result = as_result(correlate_axes(result, [step], wide, threads) / wide.type(b.size), dtype)
+    return result if boxes else as_result(x.copy(), dtype)
 
 
-def arithmetic_of(x: np.dtype[Any], w: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.ndarray]:
+def arithmetic_of(
+    x: np.dtype[Any], w: np.ndarray, dtype: np.dtype[Any], fill_value: Any
+) -> tuple[np.dtype[Any], np.ndarray]:
     """Return what to compute in, and the weights, as integers where they are integers and the rest is too."""
     if dtype.kind in "fc":
         wide: np.dtype[Any] = np.result_type(x, dtype)
         return (np.result_type(wide, np.complex64) if w.dtype.kind == "c" else wide), w
-    integers = x.kind in "biu" and dtype.kind in "iu" and w.dtype.kind in "biuf"
+    integers = x.kind in "biu" and dtype.kind in "iu" and w.dtype.kind in "biuf" and isinstance(fill_value, int)
     if integers and np.all(np.trunc(w) == w) and np.abs(w).max(initial=0) < 2.0**63:
         return dtype, w.astype(np.int64).astype(dtype)
     return np.dtype(np.complex128 if "c" in (x.kind, w.dtype.kind) else np.float64), w
@@ -106,4 +113,7 @@ def as_result(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     if dtype.kind == "b":
         return np.asarray(np.trunc(values) != 0)
     with np.errstate(invalid="ignore", over="ignore"):
+        if dtype.kind == "u" and dtype.itemsize < 8 and values.dtype.kind == "f":
+            # Negative values count modulo 2^n, which a direct cast leaves to the machine.
+            values = values.astype(np.int64)
         return values.astype(dtype)
