@@ -11,7 +11,9 @@ from ._run import CannotRun, run
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command of ``python -m fastconv``."""
-    parser = argparse.ArgumentParser(prog="python -m fastconv", description="Fast convolution for NumPy arrays on CPUs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m fastconv", description="Fast convolution for NumPy arrays on CPUs."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="show the CPU level, threads, compiler and versions")
     running = commands.add_parser(

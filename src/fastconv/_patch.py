@@ -23,6 +23,7 @@ from types import MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray
 
 from . import ndimage, signal
 from ._errors import ConvError, ConvTypeError
@@ -33,6 +34,8 @@ _PLAIN = frozenset("bBhHiIlLqQfdFD")
 _WITH_BOOL = _PLAIN | {"?"}
 _NUMBERS = _WITH_BOOL | {"e"}
 _ANY_RANK = 64
+# The same as dtypes in native byte order, whose look-up is quicker.
+_NATIVE = frozenset(np.dtype(char) for char in _PLAIN)
 
 
 class _Peer(NamedTuple):
@@ -223,6 +226,7 @@ class Replacement:
         self._peer = peer
         self._title = f"{home}.{original.__name__}"
         self._arrays = tuple(zip(names, peer.arrays, strict=False))
+        self._count = len(peer.arrays)
         self._names = frozenset(names) | (_HANDED_ON if len(names) < len(parameters) else frozenset())
         self._output = names.index("output") if "output" in names else len(names)
         # Options that say nothing about types.
@@ -231,13 +235,26 @@ class Replacement:
     def __call__(self, /, *arguments: Any, **options: Any) -> Any:
         if not _state.on:
             return self.__wrapped__(*arguments, **options)
+        if _state.report is None:
+            # What needs no closer look, which costs as much as a small convolution.
+            count = self._count
+            if count <= len(arguments) <= self._output and (not options or self._harmless.issuperset(options)):
+                for array in arguments[:count]:
+                    if type(array) is not ndarray or array.dtype not in _NATIVE:
+                        break
+                else:
+                    try:
+                        return self._face(*arguments, **options)
+                    except Exception:
+                        # Left before the original is called, or this error would be shown above the original's.
+                        pass
+                    return self.__wrapped__(*arguments, **options)
+        return self._looked_at(arguments, options)
+
+    def _looked_at(self, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         report = _state.report
-        start = perf_counter_ns() if report is not None else 0
-        ready: _Arguments | None
-        if self._is_plain(arguments, options):
-            ready, why = (arguments, options), ""
-        else:
-            ready, why = self._made_ready(arguments, options)
+        start = perf_counter_ns()
+        ready, why = self._made_ready(arguments, options)
         if ready is not None:
             try:
                 result = self._face(*ready[0], **ready[1])
@@ -247,25 +264,13 @@ class Replacement:
                 if report is not None:
                     report.taken(self._title, perf_counter_ns() - start)
                 return result
-        # Outside of the except clause, or fastconv's error would be shown above the original's.
         try:
             return self.__wrapped__(*arguments, **options)
         finally:
             if report is not None:
                 report.left(self._title, why, perf_counter_ns() - start)
 
-    def _is_plain(self, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
-        """Whether there is no need for a closer look, which costs as much as a small convolution."""
-        if not len(self._arrays) <= len(arguments) <= self._output:
-            return False
-        for array, _ in zip(arguments, self._arrays, strict=False):
-            if type(array) is not np.ndarray or array.dtype.char not in _PLAIN:
-                return False
-        return not options or self._harmless.issuperset(options)
-
-    def _made_ready(
-        self, arguments: tuple[Any, ...], options: Mapping[str, Any]
-    ) -> tuple[_Arguments | None, str]:
+    def _made_ready(self, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[_Arguments | None, str]:
         """Return the arguments with arrays for lists and subclasses, or None and why the call is not taken."""
         if unknown := options.keys() - self._names:
             return None, f"{min(unknown)}: not a parameter of {self._title}"
@@ -288,7 +293,7 @@ class Replacement:
         why = self._refused_by_peer(arrays) or self._objection_to_output(arguments, options)
         return (None, why) if why else ((tuple(positional), named), "")
 
-    def _refused_by_peer(self, arrays: list[np.ndarray]) -> str:
+    def _refused_by_peer(self, arrays: list[ndarray]) -> str:
         if self._peer.small_axes < max((array.ndim for array in arrays), default=0):
             dtype = np.result_type(*arrays)
             if dtype.char not in _PLAIN:
@@ -299,9 +304,9 @@ class Replacement:
         output = arguments[self._output] if self._output < len(arguments) else options.get("output")
         if output is None or "output" not in self._names:
             return ""
-        if isinstance(output, np.ndarray):
+        if isinstance(output, ndarray):
             dtype = output.dtype
-            if type(output) is not np.ndarray:
+            if type(output) is not ndarray:
                 return f"output: got {_type_name(output)}"
         else:
             try:
@@ -332,13 +337,13 @@ class Replacement:
         return f"<fastconv in the place of {self._title}>"
 
 
-def _as_array(value: Any, only_exact: bool) -> np.ndarray | None:
+def _as_array(value: Any, only_exact: bool) -> ndarray | None:
     """Return what NumPy makes of an operand, or None for one that is not NumPy's business or ours."""
-    if type(value) is np.ndarray:
+    if type(value) is ndarray:
         return value
-    if isinstance(value, np.ndarray):
+    if isinstance(value, ndarray):
         # SciPy drops the type of a subclass, but some mean more by it than that.
-        overrides = type(value).__array_function__ is not np.ndarray.__array_function__
+        overrides = type(value).__array_function__ is not ndarray.__array_function__
         if only_exact or overrides or isinstance(value, (np.matrix, np.ma.MaskedArray)):
             return None
         return np.asarray(value)

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 from . import _patch
@@ -112,7 +112,9 @@ def _script(path: str, main: ModuleType) -> Callable[[], CodeType]:
         raise CannotRun(f"can't open file {absolute!r}: [Errno {error.errno}] {error.strerror}", 2) from error
     if not sys.flags.safe_path:
         sys.path[0] = os.path.dirname(os.path.realpath(path))
-    _fill(main, __file__=absolute, __cached__=None, __loader__=importlib.machinery.SourceFileLoader("__main__", absolute))
+    _fill(
+        main, __file__=absolute, __cached__=None, __loader__=importlib.machinery.SourceFileLoader("__main__", absolute)
+    )
     return partial(compile, source, absolute, "exec", dont_inherit=True)
 
 
