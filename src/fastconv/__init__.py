@@ -2,11 +2,12 @@
 
 One way through, each layer knowing only what is below it::
 
-    signal  ndimage  nn  faces: a peer's signature and defaults become the core's keywords
-       |       |     |
-       |   _filters  |   one pass after another, each result in a dtype of its own
-       |       |     |
-       +---- core ---+   conv, plan
+    signal/  _numpy  ndimage  nn  faces: a peer's signature and defaults become the core's keywords
+       |        |       |     |
+       |        |   _filters  |   one pass after another, each result in a dtype of its own
+        _pairs          |     |   two arrays convolved with each other: which is the kernel, which axes are batches
+           |            |     |
+           +--- core ---+-----+   conv, plan
           |
        _problem          arrays + options -> ConvProblem; everything that is refused is refused here
           |
@@ -24,6 +25,7 @@ One way through, each layer knowing only what is below it::
 from . import ndimage, nn, signal
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
+from ._numpy import convolve, correlate
 from ._patch import patch, patched, unpatch
 from .core import Plan, conv, plan
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
@@ -33,6 +35,8 @@ __all__ = [
     "ConvTypeError",
     "Plan",
     "conv",
+    "convolve",
+    "correlate",
     "get_num_threads",
     "ndimage",
     "nn",

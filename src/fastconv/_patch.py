@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from . import ndimage, signal
+from . import _numpy, ndimage, signal
 from ._errors import ConvError, ConvTypeError
 from ._report import Report
 
@@ -84,6 +84,7 @@ _PEERS: dict[str, tuple[ModuleType, dict[str, _Peer]]] = {
             "gaussian_gradient_magnitude": _IMAGE,
         },
     ),
+    "numpy": (_numpy, {"convolve": _Peer(), "correlate": _Peer(keeps_type=True)}),
 }
 
 # What gaussian_laplace and gaussian_gradient_magnitude hand on to gaussian_filter.
@@ -377,7 +378,7 @@ def _find_originals() -> None:
             # Beneath the public function, scipy has a bare one if it was told to dispatch on array libraries.
             beneath = getattr(public, "__wrapped__", None) if home != "numpy" else None
             for original in (public, beneath):
-                if callable(original) and not isinstance(original, Replacement) and hasattr(face, name):
+                if callable(original) and not isinstance(original, Replacement):
                     _add(original, getattr(face, name), peer, home)
 
 

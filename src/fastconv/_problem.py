@@ -218,7 +218,7 @@ def prepare(
     )
     check_sizes(problem)
     bias = check_bias(bias, groups * channels_out, channel_axis, result_dtype)
-    out = check_out(out, problem)
+    out = check_out(out, problem.out_shape, problem.dtype)
     return problem, Operands(native(x, result_dtype), native(w, result_dtype), bias, out)
 
 
@@ -480,16 +480,16 @@ def check_bias(bias: Any, channels_out: int, channel_axis: int, dtype: np.dtype[
     return np.require(array.reshape(-1), dtype, ["C", "A"])
 
 
-def check_out(out: Any, problem: ConvProblem) -> np.ndarray | None:
-    """Return `out` if the result can be written to it."""
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray | None:
+    """Return `out` if a result of that shape and dtype can be written to it."""
     if out is None:
         return None
     if not isinstance(out, np.ndarray):
         raise ConvTypeError(f"out: got {type(out).__name__}, allowed: numpy.ndarray")
-    if out.shape != problem.out_shape:
-        raise ConvError(f"out: got shape {out.shape}, allowed: {problem.out_shape}")
-    if out.dtype.newbyteorder("=") != problem.dtype:
-        raise ConvTypeError(f"out: got dtype {out.dtype}, allowed: {problem.dtype}")
+    if out.shape != shape:
+        raise ConvError(f"out: got shape {out.shape}, allowed: {shape}")
+    if out.dtype.newbyteorder("=") != dtype:
+        raise ConvTypeError(f"out: got dtype {out.dtype}, allowed: {dtype}")
     if not out.flags.writeable:
         raise ConvError("out: got a read-only array, allowed: a writeable one")
     return out

@@ -255,7 +255,7 @@ class Plan:
             raise ConvError(f"x: got shape {x.shape}, allowed: {self._x_shape}, which the plan was made for")
         if x.dtype.newbyteorder("=") != self._x_dtype.newbyteorder("="):
             raise ConvTypeError(f"x: got dtype {x.dtype}, allowed: {self._x_dtype}, which the plan was made for")
-        out = _problem.check_out(out, problem)
+        out = _problem.check_out(out, problem.out_shape, problem.dtype)
         operands = _problem.Operands(_problem.native(x, problem.dtype), self._w, self._bias, out)
         return execute(self._schedule, operands, self._threads, self._panels)
 

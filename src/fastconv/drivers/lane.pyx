@@ -8,6 +8,8 @@ that is not exactly like one that passed goes there.
 
 cimport numpy as cnp
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cnp.import_array()
 
@@ -43,6 +45,45 @@ cdef bint plain_option(object option):
                 return False
         return True
     return False
+
+
+cdef bint finite_bits(const char *data, cnp.npy_intp n, cnp.npy_intp step, cnp.npy_intp parts, int bytes) noexcept:
+    """Whether none of n elements of so many real parts, of so many bytes each, is NaN or Inf."""
+    cdef cnp.npy_intp i, part
+    cdef const char *at
+    cdef bint wrong = False
+    cdef uint64_t eight
+    cdef uint32_t four
+    cdef uint16_t two
+    for i in range(n):
+        at = data + i * step
+        for part in range(parts):
+            if bytes == 8:
+                memcpy(&eight, at + 8 * part, 8)
+                wrong |= (eight >> 52) & 0x7ff == 0x7ff
+            elif bytes == 4:
+                memcpy(&four, at + 4 * part, 4)
+                wrong |= (four >> 23) & 0xff == 0xff
+            else:
+                memcpy(&two, at + 2 * part, 2)
+                wrong |= (two >> 10) & 0x1f == 0x1f
+    return not wrong
+
+
+cdef bint all_finite(cnp.ndarray array) noexcept:
+    """Whether an array of one axis and a floating type with a kernel has no NaN and no Inf."""
+    cdef cnp.npy_intp n = cnp.PyArray_DIM(array, 0), step = cnp.PyArray_STRIDE(array, 0)
+    cdef const char *data = cnp.PyArray_BYTES(array)
+    cdef int kind = cnp.PyArray_TYPE(array)
+    if kind == cnp.NPY_DOUBLE:
+        return finite_bits(data, n, step, 1, 8)
+    if kind == cnp.NPY_FLOAT:
+        return finite_bits(data, n, step, 1, 4)
+    if kind == cnp.NPY_CDOUBLE:
+        return finite_bits(data, n, step, 2, 8)
+    if kind == cnp.NPY_CFLOAT:
+        return finite_bits(data, n, step, 2, 4)
+    return kind == cnp.NPY_FLOAT16 and finite_bits(data, n, step, 1, 2)
 
 
 cdef class Lane:
@@ -86,7 +127,11 @@ cdef class Lane:
         found = (<dict>by_arrays).get(key)
         if found is None or not (threads is None or type(threads) is int and 1 <= threads <= 4096):
             return None
-        driver, out_shape = <tuple>found
+        driver, out_shape, swapped, finite = <tuple>found
+        if swapped:
+            x, w = w, x
+        if finite and not all_finite(w):
+            return None
         rank = <int>len(<tuple>out_shape)
         for i in range(rank):
             shape[i] = (<tuple>out_shape)[i]
@@ -94,8 +139,12 @@ cdef class Lane:
         driver.run(x, w, bias, out, threads)
         return out
 
-    def remember(self, object x, object w, object bias, tuple options, object schedule, object operands):
-        """Keep the schedule of a call whose arrays went to the driver as they were."""
+    def remember(self, object x, object w, object bias, tuple options, object schedule, object operands,
+                 bint swapped=False, bint finite=False):
+        """Keep the schedule of a call whose arrays went to the driver as they were.
+
+        `swapped`: x went there as the kernel. `finite`: the schedule is not for a kernel with NaN or Inf.
+        """
         cdef bytes key
         if operands.x is not x or operands.w is not w or schedule.problem.activation is not None:
             return
@@ -110,7 +159,7 @@ cdef class Lane:
             self.schedules = {}
             self.kept = 0
         self.kept += 1
-        self.schedules.setdefault(options, {})[key] = (schedule.driver, schedule.problem.out_shape)
+        self.schedules.setdefault(options, {})[key] = (schedule.driver, schedule.problem.out_shape, swapped, finite)
 
     def clear(self):
         """Forget everything, for a change of level."""

@@ -1,24 +1,14 @@
-"""Drop-ins for scipy.signal: its signatures, defaults and rules, computed by `fastconv.conv`.
-
-There is no arithmetic here. A call is checked, SciPy's mode and boundary are put into the words of the core,
-and the core does the rest. Where SciPy is known to be wrong, the right answer is returned and the docstring
-says so.
-"""
+"""convolve2d and correlate2d: two axes, and what lies beyond the edges."""
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from . import core
-from ._errors import ConvError, ConvTypeError
-from .drivers.lane import Lane
-
-__all__ = ["convolve2d", "correlate2d"]
-
-Array = NDArray[Any]
-
-_MODES = ("full", "same", "valid")
+from .. import core
+from .._errors import ConvError
+from ..drivers.lane import Lane
+from ._arguments import MODES, Array, as_array, check_kind, check_name, fill_of, swaps
 
 _BOUNDARIES = {
     "fill": "constant",
@@ -30,7 +20,7 @@ _BOUNDARIES = {
 }
 
 # Calls made before: of convolve2d, of correlate2d.
-_lanes = Lane(), Lane()
+lanes = Lane(), Lane()
 
 
 def convolve2d(
@@ -105,7 +95,7 @@ def convolve2d(
            [-2,  1,  1]])
     """
     if out is None:
-        result: Array | None = _lanes[False].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads)
+        result: Array | None = lanes[False].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads)
         if result is not None:
             return result
     return _convolve(in1, in2, mode, boundary, fillvalue, out, threads, algorithm, correlate=False)
@@ -159,7 +149,7 @@ def correlate2d(
     array([[1.+0.j, 0.-2.j]])
     """
     if out is None:
-        result: Array | None = _lanes[True].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads)
+        result: Array | None = lanes[True].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads)
         if result is not None:
             return result
     return _convolve(in1, in2, mode, boundary, fillvalue, out, threads, algorithm, correlate=True)
@@ -179,9 +169,9 @@ def _convolve(
 ) -> Array:
     x, w = _operand("in1", in1), _operand("in2", in2)
     dtype = np.result_type(x, w).newbyteorder("=")
-    _check_name("mode", mode, _MODES)
-    _check_name("boundary", boundary, tuple(_BOUNDARIES))
-    fill = _fill(fillvalue, dtype)
+    check_name("mode", mode, MODES)
+    check_name("boundary", boundary, tuple(_BOUNDARIES))
+    fill = fill_of(fillvalue, dtype)
 
     swapped = mode == "valid" and _swaps(x.shape, w.shape)
     if swapped:
@@ -207,7 +197,7 @@ def _convolve(
     )
     result: Array = core.execute(schedule, operands, threads)
     if not swapped:
-        _lanes[correlate].remember(in1, in2, None, (mode, boundary, fillvalue, algorithm), schedule, operands)
+        lanes[correlate].remember(in1, in2, None, (mode, boundary, fillvalue, algorithm), schedule, operands)
     if swapped and correlate and dtype.kind == "c":
         # The core conjugated the smaller operand, here in1; conjugating the sums moves that to in2.
         np.conjugate(result, out=result)
@@ -215,48 +205,11 @@ def _convolve(
 
 
 def _operand(name: str, value: ArrayLike) -> Array:
-    try:
-        # Not asanyarray: SciPy drops masks and np.matrix too, and the core wants plain arrays.
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ConvError(f"{name}: got a ragged sequence, allowed: a 2-D array") from error
-    if array.dtype.kind not in "biufc":
-        allowed = "boolean, integer, floating and complex dtypes"
-        raise ConvTypeError(f"{name}: got dtype {array.dtype}, allowed: {allowed}")
+    array = as_array(name, value, "a 2-D array")
+    check_kind(name, array.dtype)
     if array.ndim != 2:
         raise ConvError(f"{name}: got a {array.ndim}-D array, allowed: 2-D arrays")
     return array
-
-
-def _check_name(argument: str, got: Any, allowed: tuple[str, ...]) -> None:
-    if not isinstance(got, str) or got not in allowed:
-        error = ConvError if isinstance(got, str) else ConvTypeError
-        raise error(f"{argument}: got {got!r}, allowed: {', '.join(map(repr, allowed))}")
-
-
-def _fill(value: Any, dtype: np.dtype[Any]) -> Any:
-    if isinstance(value, np.ndarray):
-        # SciPy asks more of an array than of a scalar: no rounding and no wrapping, whatever its value.
-        lossy = not np.can_cast(value.dtype, dtype, "safe")
-    else:
-        lossy = isinstance(value, np.complexfloating) and dtype.kind != "c"
-    # SciPy's words are kept in brackets for those who match on them.
-    try:
-        if lossy:
-            raise ValueError(f"not safe for {dtype}")
-        fill = np.array(value, dtype=dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        kind = ConvTypeError if isinstance(error, TypeError) else ConvError
-        raise kind(
-            f"fillvalue: got {value!r}, allowed: one value of dtype {dtype} "
-            "(could not cast `fillvalue` directly to the output type)"
-        ) from error
-    if fill.size != 1:
-        raise ConvError(
-            f"fillvalue: got {fill.size} values, allowed: one value of dtype {dtype} "
-            "(`fillvalue` must be scalar or an array with one element)"
-        )
-    return fill.reshape(())[()]
 
 
 def _swaps(shape1: tuple[int, ...], shape2: tuple[int, ...]) -> bool:
@@ -265,14 +218,7 @@ def _swaps(shape1: tuple[int, ...], shape2: tuple[int, ...]) -> bool:
         raise ConvError(
             f"in1, in2: got shapes {shape1} and {shape2}, allowed in mode 'valid': arrays that are not empty"
         )
-    if all(n >= k for n, k in zip(shape1, shape2, strict=True)):
-        return False
-    if all(n <= k for n, k in zip(shape1, shape2, strict=True)):
-        return True
-    raise ConvError(
-        f"in1, in2: got shapes {shape1} and {shape2}, allowed in mode 'valid': "
-        "one at least as large as the other along every axis"
-    )
+    return swaps(shape1, shape2)
 
 
 def _padding(mode: str, k: int, correlate: bool) -> tuple[int, int]:
