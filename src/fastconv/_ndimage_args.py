@@ -1,12 +1,8 @@
-"""What scipy.ndimage's arguments mean: passes and boxes along axes, borders in the core's words, where results go.
-
-All that follows from options alone is remembered, because it takes longer to work out than a small image to filter.
-"""
+"""What scipy.ndimage's arguments mean, one by one: arrays, axes, borders in the core's words, where a result goes."""
 
 from __future__ import annotations
 
 import functools
-import math
 import operator
 import warnings
 from collections.abc import Callable, Iterable
@@ -30,9 +26,6 @@ BOUNDARIES = {
     "wrap": "wrap",
     "grid-wrap": "wrap",
 }
-
-# A Gaussian as narrow as this is one tap, which gaussian_filter leaves out.
-NO_SIGMA = 1e-15
 
 # Options of these types are the same call when they are equal and of the same type.
 SCALARS = frozenset((bool, int, float, complex, str, type(None), np.float64, np.float32, np.int64))
@@ -77,24 +70,6 @@ class Target(NamedTuple):
         array = np.empty(x.shape, self.dtype) if self.array is None else self.array
         array[...] = x
         return array
-
-
-class Geometry(NamedTuple):
-    """How a kernel lies over an image: its shape with an axis for each of the image's, and what is around."""
-
-    shape: tuple[int, ...]
-    lo: tuple[int, ...]
-    boundary: tuple[str, ...]
-    fill_value: Any
-
-
-class Line(NamedTuple):
-    """How one-dimensional weights lie along an axis."""
-
-    axis: int
-    lo: int
-    boundary: str
-    fill_value: Any
 
 
 def remembered(build: Callable[..., Result]) -> Callable[..., Result]:
@@ -261,7 +236,7 @@ def per_axis(name: str, value: Any, axes: int) -> list[Any]:
 
 def check_axis(axis: Any, ndim: int) -> int:
     """Return the number of an axis, from the front."""
-    number = _integer("axis", axis)
+    number = as_integer("axis", axis)
     if not -ndim <= number < ndim:
         raise ConvIndexError(f"axis: got {axis}, allowed: axes of an array of {ndim} (axis is out of bounds)")
     return number % ndim
@@ -279,7 +254,7 @@ def check_axes(axes: Any, ndim: int) -> tuple[int, ...]:
         raise ConvTypeError(
             f"axes: got {axes!r}, allowed: axes (axes must be an integer, iterable of integers, or None)"
         )
-    numbers = [_integer("axes", axis) for axis in given]
+    numbers = [as_integer("axes", axis) for axis in given]
     for number in numbers:
         if not -ndim <= number < ndim:
             raise ConvIndexError(
@@ -291,14 +266,16 @@ def check_axes(axes: Any, ndim: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _integer(name: str, value: Any) -> int:
+def as_integer(name: str, value: Any) -> int:
+    """Return an integer; no other number stands for one."""
     try:
         return operator.index(value)
     except TypeError as error:
         raise ConvTypeError(f"{name}: got {value!r}, allowed: integers ({error})") from error
 
 
-def _number(name: str, value: Any) -> float:
+def as_number(name: str, value: Any) -> float:
+    """Return a real number; no string stands for one."""
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError("must be real number, not str")
@@ -321,19 +298,19 @@ def border(mode: Any, cval: Any, is_complex: bool) -> tuple[str, Any]:
 
 def _fill_value(cval: Any, is_complex: bool) -> Any:
     """Return cval as an int if it is a whole number, so that it can join sums of integers, else as it is."""
-    if isinstance(cval, (int, np.integer)) and -(2**63) <= cval < 2**63:
+    if isinstance(cval, (int, np.integer)) and -(2**63) <= cval < 2**64:
         return int(cval)
     if np.iscomplexobj(cval):
         if not is_complex:
             raise ConvTypeError(f"cval: got {cval!r}, allowed for a real image: real numbers")
         return complex(cval)
-    number = _number("cval", cval)
+    number = as_number("cval", cval)
     return int(number) if number.is_integer() and abs(number) < 2.0**63 else number
 
 
-def _tap_over_sample(name: str, origin: Any, taps: int, flip: bool) -> int:
+def tap_over_sample(name: str, origin: Any, taps: int, flip: bool) -> int:
     """Return which tap, after flipping, lies over the output's own sample."""
-    shift = _integer(name, origin)
+    shift = as_integer(name, origin)
     if flip:
         shift = -shift - (taps % 2 == 0)
     if not 0 <= taps // 2 + shift < taps:
@@ -341,249 +318,3 @@ def _tap_over_sample(name: str, origin: Any, taps: int, flip: bool) -> int:
         high = low + taps - 1
         raise ConvError(f"origin: got {origin}, allowed for {taps} taps: {low} to {high} (invalid origin)")
     return taps // 2 + shift
-
-
-# Kernels ----------------------------------------------------------------------------------------------------------
-
-
-@remembered
-def kernel_geometry(
-    ndim: int, is_complex: bool, mode: Any, cval: Any, origin: Any, axes: Any, flip: bool, *shape: int
-) -> Geometry:
-    """Return how a kernel of that shape lies over an image of `ndim` axes."""
-    along = check_axes(axes, ndim)
-    if len(shape) != len(along) or 0 in shape:
-        raise ConvError(
-            f"weights: got shape {shape}, allowed: an axis with taps for each of the axes {along} "
-            f"(weights.ndim ({len(shape)}) must match len(axes) ({len(along)}))"
-        )
-    origins = per_axis("origin", origin, len(along))
-    if len(along) < ndim:
-        # The kernel's axes are the image's in the order that those have in the image; an origin stays with its axis.
-        origins = [origins[along.index(axis)] for axis in sorted(along)]
-        along = tuple(sorted(along))
-    else:
-        along = tuple(range(ndim))
-    if not isinstance(mode, str) and isinstance(mode, Iterable):
-        raise ConvError(f"mode: got {mode!r}, allowed: one for all axes (A sequence of modes is not supported)")
-    boundary, fill_value = border(mode, cval, is_complex)
-    full, lo = [1] * ndim, [0] * ndim
-    for axis, taps, shift in zip(along, shape, origins, strict=True):
-        full[axis], lo[axis] = taps, _tap_over_sample("origin", shift, taps, flip)
-    # One sample without axes is filtered as an axis of one.
-    return Geometry(tuple(full) or (1,), tuple(lo) or (0,), (boundary,) * max(ndim, 1), fill_value)
-
-
-@remembered
-def line_geometry(
-    ndim: int, is_complex: bool, axis: Any, mode: Any, cval: Any, origin: Any, flip: bool, *shape: int
-) -> Line:
-    """Return how weights of that shape lie along an axis of an image of `ndim` axes."""
-    if len(shape) != 1 or shape[0] < 1:
-        raise ConvIndexError(f"weights: got shape {shape}, allowed: one axis with taps (no filter weights given)")
-    number = check_axis(axis, ndim)
-    lo = _tap_over_sample("origin", origin, shape[0], flip)
-    return Line(number, lo, *border(mode, cval, is_complex))
-
-
-# Boxes ------------------------------------------------------------------------------------------------------------
-
-
-@remembered
-def box_of_axis(
-    ndim: int, is_complex: bool, size: Any, axis: Any, mode: Any, cval: Any, origin: Any
-) -> tuple[_filters.Box]:
-    """Return the box of uniform_filter1d."""
-    number, taps = check_axis(axis, ndim), _integer("size", size)
-    if taps < 1:
-        raise ConvError(f"size: got {size}, allowed: integers from 1 (incorrect filter size)")
-    return (_box(number, taps, origin, border(mode, cval, is_complex)),)
-
-
-@remembered
-def boxes(
-    ndim: int, is_complex: bool, size: Any, mode: Any, cval: Any, origin: Any, axes: Any
-) -> tuple[_filters.Box, ...]:
-    """Return the boxes of uniform_filter; there is none along an axis where it would hold one sample."""
-    along = check_axes(axes, ndim)
-    named = ("size", size), ("origin", origin), ("mode", mode)
-    sizes, origins, modes = (per_axis(name, value, len(along)) for name, value in named)
-    return tuple(
-        _box(axis, int(taps), shift, border(how, cval, is_complex))
-        for axis, taps, shift, how in zip(along, sizes, origins, modes, strict=True)
-        if _number("size", taps) > 1
-    )
-
-
-def _box(axis: int, taps: int, origin: Any, border_: tuple[str, Any]) -> _filters.Box:
-    return _filters.Box(axis, taps, _tap_over_sample("origin", origin, taps, False), *border_)
-
-
-# Gaussians --------------------------------------------------------------------------------------------------------
-
-
-@remembered
-def gaussian_weights(sigma: float, order: int, radius: int) -> np.ndarray:
-    """Return samples of a Gaussian of sum 1, or of its derivative, in the order in which a correlation takes them."""
-    if sigma * sigma == 0:
-        raise ConvRangeError(f"sigma: got {sigma}, allowed: numbers with a square above 0")
-    steepness = 1 / -(sigma * sigma)
-    x = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 / (sigma * sigma) * x**2)
-    weights = weights / weights.sum()
-    if order:
-        # The derivative of a polynomial times the Gaussian is (p' + steepness x p) times the Gaussian.
-        factors = [1.0]
-        for _ in range(order):
-            slope = [*(power * factor for power, factor in enumerate(factors) if power), 0.0, 0.0]
-            falling = [0.0, *(steepness * factor for factor in factors)]
-            factors = [a + b for a, b in zip(slope, falling, strict=True)]
-        weights = np.vander(x.astype(np.float64), order + 1, increasing=True).dot(np.array(factors)) * weights
-    weights = np.ascontiguousarray(weights[::-1])
-    weights.flags.writeable = False
-    return weights
-
-
-@remembered
-def gaussian_pass_of_axis(
-    ndim: int, is_complex: bool, sigma: Any, axis: Any, order: Any, mode: Any, cval: Any, truncate: Any, radius: Any
-) -> tuple[_filters.Pass]:
-    """Return the pass of gaussian_filter1d."""
-    weights = _gaussian(sigma, order, truncate, radius)
-    return (_gaussian_pass(check_axis(axis, ndim), weights, border(mode, cval, is_complex)),)
-
-
-def _gaussian_pass(axis: int, weights: np.ndarray, border_: tuple[str, Any]) -> _filters.Pass:
-    return _filters.Pass(axis, weights, len(weights) // 2, *border_)
-
-
-def _gaussian(sigma: Any, order: Any, truncate: Any, radius: Any) -> np.ndarray:
-    """Check what the user gave for a Gaussian and return its weights."""
-    width = _number("sigma", sigma)
-    reach = _number("truncate", truncate) * width + 0.5
-    if not math.isfinite(reach):
-        raise ConvRangeError(f"sigma, truncate: got {sigma} and {truncate}, allowed: numbers of a finite product")
-    taps = int(reach) if radius is None else _radius(radius)
-    if taps < 0:
-        raise ConvError(
-            f"radius: got {taps}, from sigma {sigma} and truncate {truncate} unless given, allowed: integers from 0 "
-            "(Radius must be a nonnegative integer.)"
-        )
-    # SciPy takes a zero of any type for an order, and integers else.
-    derivative = 0 if _number("order", order) == 0 else _integer("order", order)
-    if derivative < 0:
-        raise ConvError(f"order: got {order}, allowed: integers from 0 (order must be non-negative)")
-    return gaussian_weights(width, derivative, taps)
-
-
-def _radius(radius: Any) -> int:
-    try:
-        return operator.index(radius)
-    except TypeError as error:
-        raise ConvTypeError(
-            f"radius: got {radius!r}, allowed: integers from 0 (Radius must be a nonnegative integer.)"
-        ) from error
-
-
-@remembered
-def gaussian_passes(
-    ndim: int,
-    is_complex: bool,
-    sigma: Any,
-    order: Any,
-    mode: Any,
-    cval: Any,
-    truncate: Any,
-    radius: Any,
-    axes: Any,
-) -> tuple[_filters.Pass, ...]:
-    """Return the passes of gaussian_filter; there is none along an axis where the Gaussian is one tap."""
-    along = check_axes(axes, ndim)
-    named = ("sigma", sigma), ("order", order), ("mode", mode), ("radius", radius)
-    sigmas, orders, modes, radii = (per_axis(name, value, len(along)) for name, value in named)
-    return tuple(
-        _gaussian_pass(axis, _gaussian(width, derivative, truncate, reach), border(how, cval, is_complex))
-        for axis, width, derivative, how, reach in zip(along, sigmas, orders, modes, radii, strict=True)
-        if _number("sigma", width) > NO_SIGMA
-    )
-
-
-# Derivatives ------------------------------------------------------------------------------------------------------
-
-Passes = tuple[_filters.Pass, ...]
-
-
-def _weights(*values: int) -> np.ndarray:
-    weights = np.array(values)
-    weights.flags.writeable = False
-    return weights
-
-
-SLOPE, CURVATURE = _weights(-1, 0, 1), _weights(1, -2, 1)
-SOBEL, PREWITT = _weights(1, 2, 1), _weights(1, 1, 1)
-
-
-def _three_taps(axis: int, weights: np.ndarray, mode: Any, cval: Any, is_complex: bool) -> _filters.Pass:
-    return _filters.Pass(axis, weights, 1, *border(mode, cval, is_complex))
-
-
-@remembered
-def slope_passes(ndim: int, is_complex: bool, name: str, axis: Any, mode: Any, cval: Any) -> Passes:
-    """Return the passes of sobel or prewitt: the slope along one axis, then a mean along each of the others."""
-    first = check_axis(axis, ndim)
-    modes = per_axis("mode", mode, ndim)
-    mean = {"sobel": SOBEL, "prewitt": PREWITT}[name]
-    order = [first, *(other for other in range(ndim) if other != first)]
-    return tuple(
-        _three_taps(number, mean if number != first else SLOPE, modes[number], cval, is_complex) for number in order
-    )
-
-
-@remembered
-def laplace_terms(ndim: int, is_complex: bool, mode: Any, cval: Any, axes: Any) -> tuple[Passes, ...]:
-    """Return the second difference along each axis."""
-    along = check_axes(axes, ndim)
-    modes = per_axis("mode", mode, len(along))
-    return tuple((_three_taps(axis, CURVATURE, how, cval, is_complex),) for axis, how in zip(along, modes, strict=True))
-
-
-@remembered
-def gaussian_gradient_terms(ndim: int, is_complex: bool, sigma: Any, mode: Any, *options: Any) -> tuple[Passes, ...]:
-    """Return for each axis the passes of a Gaussian filter that takes the first derivative along it.
-
-    `options` are cval, truncate, radius and axes. As in SciPy, sigma is that of all axes of the image.
-    """
-    return _gaussian_terms(ndim, is_complex, 1, sigma, mode, *options)
-
-
-@remembered
-def gaussian_laplace_terms(
-    ndim: int, is_complex: bool, sigma: Any, mode: Any, cval: Any, truncate: Any, radius: Any, axes: Any
-) -> tuple[Passes, ...]:
-    """Return for each axis the passes of a Gaussian filter that takes the second derivative along it."""
-    along = check_axes(axes, ndim)
-    sigmas = per_axis("sigma", sigma, len(along))
-    if len(along) < ndim:
-        sigmas = [sigmas[along.index(axis)] if axis in along else 0 for axis in range(ndim)]
-    return _gaussian_terms(ndim, is_complex, 2, tuple(sigmas), mode, cval, truncate, radius, along)
-
-
-def _gaussian_terms(
-    ndim: int,
-    is_complex: bool,
-    order: int,
-    sigma: Any,
-    mode: Any,
-    cval: Any,
-    truncate: Any,
-    radius: Any,
-    axes: Any,
-) -> tuple[Passes, ...]:
-    along = check_axes(axes, ndim)
-    modes = per_axis("mode", mode, len(along))
-    terms = []
-    for axis, how in zip(along, modes, strict=True):
-        # The mode given for an axis is that of the whole filter that takes the derivative along it.
-        orders = tuple(order if other == axis else 0 for other in range(ndim))
-        terms.append(gaussian_passes(ndim, is_complex, sigma, orders, how, cval, truncate, radius, None))
-    return tuple(terms)

@@ -1,7 +1,7 @@
 """Drop-ins for scipy.ndimage's linear filters: its signatures, defaults and rules.
 
-The arguments are put into the words of the core (`_ndimage_args`), the filters themselves are `_filters`, and what
-stands here is how their results are combined. All functions share these rules:
+The arguments are put into the words of the core (`_ndimage_args`, `_ndimage_passes`), the filters themselves are
+`_filters`, and what stands here is how their results are combined. All functions share these rules:
 
 dtypes
     The result has the dtype of the input, whatever the weights are, unless `output` says otherwise; it is complex
@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _filters
 from . import _ndimage_args as args
+from . import _ndimage_passes as geometry
 from .drivers import threads as _threads
 
 __all__ = [
@@ -327,8 +328,8 @@ def gaussian_filter(
     array([10, 36, 36, 10])
     """
     x = args.as_input(input)
-    passes = args.gaussian_passes(x.ndim, x.dtype.kind == "c", sigma, order, mode, cval, truncate, radius, axes)
-    return _along_axes(_filters.correlate_axes, x, passes, output, threads)
+    passes = geometry.gaussian_passes(x.ndim, x.dtype.kind == "c", sigma, order, mode, cval, truncate, radius, axes)
+    return _along_axes(_correlate_axes, x, passes, output, threads)
 
 
 def gaussian_filter1d(
@@ -384,8 +385,10 @@ def gaussian_filter1d(
     array([0.    , 0.2741, 0.4519, 0.2741, 0.    ])
     """
     x = args.as_input(input)
-    passes = args.gaussian_pass_of_axis(x.ndim, x.dtype.kind == "c", sigma, axis, order, mode, cval, truncate, radius)
-    return _along_axes(_filters.correlate_axes, x, passes, output, threads, promotes=True)
+    passes = geometry.gaussian_pass_of_axis(
+        x.ndim, x.dtype.kind == "c", sigma, axis, order, mode, cval, truncate, radius
+    )
+    return _along_axes(_correlate_axes, x, passes, output, threads, promotes=True)
 
 
 def uniform_filter(
@@ -441,7 +444,7 @@ def uniform_filter(
            8.33333333])
     """
     x = args.as_input(input)
-    boxes = args.boxes(x.ndim, x.dtype.kind == "c", size, mode, cval, origin, axes)
+    boxes = geometry.boxes(x.ndim, x.dtype.kind == "c", size, mode, cval, origin, axes)
     return _along_axes(_filters.box_axes, x, boxes, output, threads, promotes=True)
 
 
@@ -491,7 +494,7 @@ def uniform_filter1d(
     array([1. , 5. , 4. , 2. , 2.5])
     """
     x = args.as_input(input)
-    boxes = args.box_of_axis(x.ndim, x.dtype.kind == "c", size, axis, mode, cval, origin)
+    boxes = geometry.box_of_axis(x.ndim, x.dtype.kind == "c", size, axis, mode, cval, origin)
     return _along_axes(_filters.box_axes, x, boxes, output, threads, promotes=True)
 
 
@@ -543,8 +546,8 @@ def sobel(
            [ 0, 36, 36,  0]])
     """
     x = args.as_input(input)
-    passes = args.slope_passes(x.ndim, x.dtype.kind == "c", "sobel", axis, mode, cval)
-    return _along_axes(_filters.correlate_axes, x, passes, output, threads)
+    passes = geometry.slope_passes(x.ndim, x.dtype.kind == "c", "sobel", axis, mode, cval)
+    return _along_axes(_correlate_axes, x, passes, output, threads)
 
 
 def prewitt(
@@ -587,8 +590,8 @@ def prewitt(
            [ 0, 27, 27,  0]])
     """
     x = args.as_input(input)
-    passes = args.slope_passes(x.ndim, x.dtype.kind == "c", "prewitt", axis, mode, cval)
-    return _along_axes(_filters.correlate_axes, x, passes, output, threads)
+    passes = geometry.slope_passes(x.ndim, x.dtype.kind == "c", "prewitt", axis, mode, cval)
+    return _along_axes(_correlate_axes, x, passes, output, threads)
 
 
 def laplace(
@@ -638,7 +641,7 @@ def laplace(
            [ 0,  1,  0]])
     """
     x = args.as_input(input)
-    terms = args.laplace_terms(x.ndim, x.dtype.kind == "c", mode, cval, axes)
+    terms = geometry.laplace_terms(x.ndim, x.dtype.kind == "c", mode, cval, axes)
     return _along_axes(_sum_of, x, terms, output, threads)
 
 
@@ -700,7 +703,7 @@ def gaussian_laplace(
     array([ 0.055, -0.096, -0.318, -0.096,  0.055])
     """
     x = args.as_input(input)
-    terms = args.gaussian_laplace_terms(x.ndim, x.dtype.kind == "c", sigma, mode, cval, truncate, radius, axes)
+    terms = geometry.gaussian_laplace_terms(x.ndim, x.dtype.kind == "c", sigma, mode, cval, truncate, radius, axes)
     return _along_axes(_sum_of, x, terms, output, threads)
 
 
@@ -762,7 +765,7 @@ def gaussian_gradient_magnitude(
     array([0.013, 0.122, 0.364, 0.363, 0.108])
     """
     x = args.as_input(input)
-    terms = args.gaussian_gradient_terms(x.ndim, x.dtype.kind == "c", sigma, mode, cval, truncate, radius, axes)
+    terms = geometry.gaussian_gradient_terms(x.ndim, x.dtype.kind == "c", sigma, mode, cval, truncate, radius, axes)
     return _along_axes(_magnitude_of, x, terms, output, threads)
 
 
@@ -771,14 +774,16 @@ def _correlate(
 ) -> Array:
     x, w = args.as_input(input), args.as_weights(weights)
     is_complex = x.dtype.kind == "c"
-    shape, lo, boundary, fill_value = args.kernel_geometry(x.ndim, is_complex, *options, flip, *w.shape)
+    shape, lo, boundary, fill_value = geometry.kernel_geometry(x.ndim, is_complex, *options, flip, *w.shape)
     target = args.target_of(output, x, is_complex or w.dtype.kind == "c", promotes=True)
     w = w[(_BACKWARDS,) * w.ndim] if flip else w.conj() if w.dtype.kind == "c" else w
     if not x.size:
         return _nothing_to_filter(x, target, threads)
     # An axis for an image that has none.
     image = x if x.ndim else x.reshape(1)
-    result = _filters.correlate(image, w.reshape(shape), target.work, lo, boundary, fill_value, threads)
+    result = _filters.correlate(
+        image, w if w.shape == shape else w.reshape(shape), target.work, lo, boundary, fill_value, threads
+    )
     return target.take(result if x.ndim else result.reshape(()))
 
 
@@ -787,7 +792,7 @@ def _correlate1d(
 ) -> Array:
     x, w = args.as_input(input), args.as_weights(weights)
     is_complex = x.dtype.kind == "c"
-    axis, lo, boundary, fill_value = args.line_geometry(x.ndim, is_complex, *options, flip, *w.shape)
+    axis, lo, boundary, fill_value = geometry.line_geometry(x.ndim, is_complex, *options, flip, *w.shape)
     target = args.target_of(output, x, is_complex or w.dtype.kind == "c", promotes=True)
     w = w[_BACKWARDS] if flip else w.conj() if w.dtype.kind == "c" else w
     if not x.size:
@@ -817,18 +822,23 @@ def _nothing_to_filter(x: Array, target: args.Target, threads: int | None) -> Ar
     return target.copy_of(x)
 
 
-def _sum_of(x: Array, terms: tuple[args.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
-    total = _filters.correlate_axes(x, terms[0], dtype, threads)
+def _correlate_axes(x: Array, passes: geometry.Passes, dtype: np.dtype[Any], threads: int | None) -> Array:
+    single = dtype.char in "fF" and x.dtype.char in geometry.SINGLE
+    return _filters.correlate_axes(x, passes.single if single else passes, dtype, threads)
+
+
+def _sum_of(x: Array, terms: tuple[geometry.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
+    total = _correlate_axes(x, terms[0], dtype, threads)
     for passes in terms[1:]:
-        np.add(total, _filters.correlate_axes(x, passes, dtype, threads), out=total)
+        np.add(total, _correlate_axes(x, passes, dtype, threads), out=total)
     return total
 
 
-def _magnitude_of(x: Array, terms: tuple[args.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
-    total = _filters.correlate_axes(x, terms[0], dtype, threads)
+def _magnitude_of(x: Array, terms: tuple[geometry.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
+    total = _correlate_axes(x, terms[0], dtype, threads)
     np.multiply(total, total, out=total)
     for passes in terms[1:]:
-        slope = _filters.correlate_axes(x, passes, dtype, threads)
+        slope = _correlate_axes(x, passes, dtype, threads)
         np.add(total, np.multiply(slope, slope, out=slope), out=total)
     # In the floating dtype that NumPy takes for the integers, which decides what SciPy's integers are.
     np.sqrt(total, out=total, casting="unsafe")
