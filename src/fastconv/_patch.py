@@ -27,7 +27,7 @@ from numpy import ndarray
 
 from . import _numpy, ndimage, signal
 from ._errors import ConvError, ConvTypeError
-from ._report import Report
+from ._report import NO_REPORT, Report
 
 # Types by dtype.char. longdouble is computed, but without vectors: there is nothing to gain.
 _PLAIN = frozenset("bBhHiIlLqQfdFD")
@@ -101,7 +101,7 @@ class _State:
         self.kept = False
         self.depth = 0
         self.on = False
-        self.report: Report | None = None
+        self.report: Report = NO_REPORT
         # By the id of the original; kept for good, so that its replacement always is the same object.
         self.replacements: dict[int, Replacement] = {}
         # Modules may leave sys.modules while somebody still uses them.
@@ -205,8 +205,8 @@ def patched() -> Iterator[None]:
             _settle()
 
 
-def report_to(report: Report | None) -> None:
-    """Have every call of a replacement counted in a report, or none."""
+def report_to(report: Report) -> None:
+    """Have every call of a replacement counted in a report."""
     _state.report = report
 
 
@@ -236,7 +236,7 @@ class Replacement:
     def __call__(self, /, *arguments: Any, **options: Any) -> Any:
         if not _state.on:
             return self.__wrapped__(*arguments, **options)
-        if _state.report is None:
+        if _state.report is NO_REPORT:
             # What needs no closer look, which costs as much as a small convolution.
             count = self._count
             if count <= len(arguments) <= self._output and (not options or self._harmless.issuperset(options)):
@@ -256,20 +256,24 @@ class Replacement:
         report = _state.report
         start = perf_counter_ns()
         ready, why = self._made_ready(arguments, options)
+        unforeseen = False
         if ready is not None:
             try:
                 result = self._face(*ready[0], **ready[1])
+            except (ConvError, ConvTypeError) as error:
+                why = str(error)
             except Exception as error:
-                why = _said(error)
+                why, unforeseen = f"{type(error).__name__}: {error}", True
             else:
-                if report is not None:
-                    report.taken(self._title, perf_counter_ns() - start)
+                report.taken(self._title, perf_counter_ns() - start)
                 return result
         try:
-            return self.__wrapped__(*arguments, **options)
+            result = self.__wrapped__(*arguments, **options)
         finally:
-            if report is not None:
-                report.left(self._title, why, perf_counter_ns() - start)
+            report.left(self._title, why, perf_counter_ns() - start)
+        if unforeseen:
+            report.failed(self._title, why)
+        return result
 
     def _made_ready(self, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[_Arguments | None, str]:
         """Return the arguments with arrays for lists and subclasses, or None and why the call is not taken."""
@@ -358,11 +362,6 @@ def _as_array(value: Any, only_exact: bool) -> ndarray | None:
 
 def _type_name(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def _said(error: Exception) -> str:
-    known = isinstance(error, (ConvError, ConvTypeError))
-    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def _find_originals() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Final
 
 # Lines of reasons under one function; the rest is summed up.
 _MOST_REASONS = 8
@@ -17,6 +18,8 @@ class Report:
         self._lock = threading.Lock()
         # By function and reason ("" for calls that were taken): how many, and nanoseconds.
         self._sums: dict[tuple[str, str], tuple[int, int]] = {}
+        # What fastconv raised by mistake: the original returned a result.
+        self.failures: list[str] = []
 
     def taken(self, function: str, nanoseconds: int) -> None:
         """Count a call that fastconv computed."""
@@ -25,6 +28,12 @@ class Report:
     def left(self, function: str, why: str, nanoseconds: int) -> None:
         """Count a call that went to the original, and the reason."""
         self._add((function, why or "no reason given"), nanoseconds)
+
+    def failed(self, function: str, why: str) -> None:
+        """Keep an error that is no refusal, of a call that the original could serve."""
+        with self._lock:
+            if len(self.failures) < _MOST_REASONS:
+                self.failures.append(f"{function}: {why}")
 
     def _add(self, key: tuple[str, str], nanoseconds: int) -> None:
         with self._lock:
@@ -53,7 +62,7 @@ class Report:
                 1     0.02 ms  numpy.convolve: a: got dtype object
         """
         with self._lock:
-            sums = dict(self._sums)
+            sums, failures = dict(self._sums), list(self.failures)
         if not sums:
             return "fastconv: no function that it replaces was called"
         taken = [(calls, time, function) for (function, why), (calls, time) in sums.items() if not why]
@@ -67,7 +76,20 @@ class Report:
             time = sum(row[1] for row in left)
             lines.append(f"and left {everything - calls} to the originals, in {_ms(time)} with all that they call")
             lines += _reasons(left)
+        lines += [f"a defect of fastconv, please report it: {failure}" for failure in failures]
         return "\n".join(lines)
+
+
+class _NoReport(Report):
+    def _add(self, key: tuple[str, str], nanoseconds: int) -> None:
+        pass
+
+    def failed(self, function: str, why: str) -> None:
+        pass
+
+
+# For calls that nobody counts.
+NO_REPORT: Final = _NoReport()
 
 
 def _longest_first(row: tuple[int, int, object]) -> tuple[int, str]:

@@ -79,7 +79,8 @@ def run(target: str, arguments: Sequence[str], *, as_module: bool = False, repor
     code = _module(target, main) if as_module else _script(target, main)
     ending = _Ending(Report() if report else None)
     atexit.register(ending)
-    _patch.report_to(ending.report)
+    if ending.report is not None:
+        _patch.report_to(ending.report)
     _patch.patch()
     sys.modules["__main__"] = main
     try:

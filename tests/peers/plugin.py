@@ -76,7 +76,10 @@ class Peers:
         if report.failed:
             self.failed.append(report.nodeid)
 
-    def pytest_sessionfinish(self):
+    def pytest_sessionfinish(self, session):
+        # The originals made up for it, so that no test shows it.
+        if self.report is not None and self.report.failures:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         if self.outcomes:
             Path(self.outcomes).write_text(json.dumps(self.failed), encoding="utf-8")
 
