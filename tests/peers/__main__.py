@@ -3,7 +3,7 @@
 ``python -m tests.peers`` runs SciPy's and NumPy's, ``python -m tests.peers scipy.ndimage -- -k gaussian`` some of
 one with pytest's own options. scikit-image's wheel has no tests: unpack its sources and name their folder,
 ``python -m tests.peers skimage --skimage-tests scikit_image-0.26.0/tests``. ``--originals`` runs the same tests
-without fastconv, and ``--slow`` those too that SciPy calls slow.
+without fastconv. SciPy's slow ones (``-- -m slow``) are half of the few minutes that it takes.
 
 A test fails the run if it fails and is not in `cannot_pass.txt`, unless it fails without fastconv too, and if it is
 in there and passes.
@@ -42,7 +42,6 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.peers", description=__doc__.splitlines()[0])
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"of {', '.join(SUITES)}")
     parser.add_argument("--originals", action="store_true", help="without fastconv, for comparison")
-    parser.add_argument("--slow", action="store_true", help="with the tests that SciPy marks as slow")
     parser.add_argument("--skimage-tests", type=Path, metavar="DIR", help="the folder tests of scikit-image's sources")
     own, pytest_options = split(sys.argv[1:])
     options = parser.parse_args(own)
@@ -53,8 +52,6 @@ def main():
         parser.error("skimage: scikit-image's wheel has no tests; name the folder with --skimage-tests")
     if options.originals:
         pytest_options.append("--originals")
-    if not options.slow:
-        pytest_options += ["-m", "not slow"]
     failed = [name for name in suites if not passes(name, root_of(name, options.skimage_tests), pytest_options)]
     print(f"failed: {', '.join(failed)}" if failed else f"passed: {', '.join(suites)}")
     sys.exit(len(failed))
@@ -92,7 +89,9 @@ def run_pytest(root, tests, options):
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder, "failed.json")
         command = [sys.executable, "-B", "-m", "pytest", "-p", "tests.peers.plugin", "-c", str(HERE / "peers.ini")]
-        command += [f"--rootdir={root}", f"--confcutdir={root}", f"--outcomes={outcomes}", "-q", "-rf", *options]
+        # No conftest.py from further up: scikit-image's there is about colours.
+        command += [f"--rootdir={root}", f"--confcutdir={root / Path(tests[0]).parts[0]}"]
+        command += [f"--outcomes={outcomes}", "-q", "-rf", *options]
         # In the project, whose folder Python then searches for tests.peers; tests are named by their full path.
         done = subprocess.run([*command, *(str(root / test) for test in tests)], cwd=PROJECT, env=environment())
         return done.returncode, json.loads(outcomes.read_text("utf-8")) if outcomes.exists() else []
