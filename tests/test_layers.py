@@ -17,6 +17,7 @@ RANKS = (
     {"signal._n_d", "signal._spectral", "signal._two_d", "_ndimage_passes"},
     {"signal._arguments", "_ndimage_args"},
     {"_filters", "_pairs"},
+    {"_arrange"},
     {"core"},
     {"_plan"},
     {"planners.direct", "planners.gemm", "planners.reference"},

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _pairs
+from ._arrange import Task
 from ._errors import ConvError, ConvTypeError
 from ._problem import check_out
 from .drivers.lane import Lane
@@ -180,10 +181,12 @@ def _apply(
         result = _pairs.NUMPYS[function](*given, mode)
         return result if out is None else _pairs.returned(result, check_out(out, result.shape, result.dtype))
     dtype = np.result_type(x, w).newbyteorder("=")
-    task = _pairs.Task(x.shape, w.shape, (part,), dtype, correlates, algorithm=algorithm)
+    # Of long doubles NumPy's users get NumPy's own sums.
+    long = dtype.char in "gG"
+    task = Task(x.shape, w.shape, (part,), dtype, correlates, direct=long, algorithm=algorithm)
     result = _pairs.convolve(task, x, w, out, threads)
     if out is None:
-        _pairs.remember(_lanes[correlates], task, *given, options)
+        _pairs.remember(_lanes[correlates], task, x, w, options)
     return result
 
 

@@ -41,6 +41,15 @@ FEW_BANDS: Final = 16
 TABLE_LIMIT: Final = 2**24
 AXIS_LIMIT: Final = 2**32
 
+# --- two arrays convolved with each other ---------------------------------------------------------------------------
+
+# Samples behind the last axis that a kernel slides along, such as the colours of a picture, are taken together with
+# it up to so many bytes: a row of a few samples would leave most lanes of a vector empty.
+MERGED_BYTES: Final = 128
+
+# Taps from which on long doubles are transformed by NumPy: its own loop takes 1 to 2 ns a product.
+LONGDOUBLE_FFT_TAPS: Final = 64
+
 # --- implicit GEMM ---------------------------------------------------------------------------------------------------
 
 # Bytes of a packed tile of input, all channels of a group and the halo. From 40 to 448 KiB the time of 256 channels of

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,14 @@ from fastconv._problem import Operands
 class Lane:
     def run(self, x: Any, w: Any, bias: Any, options: tuple[Any, ...], threads: int | None) -> np.ndarray | None: ...
     def remember(
+        self, x: Any, w: Any, bias: Any, options: tuple[Any, ...], schedule: Schedule, operands: Operands
+    ) -> None: ...
+    def remember_pair(self, x: Any, w: Any, options: tuple[Any, ...], recipe: Any) -> None: ...
+    def remember_call(
         self,
         x: Any,
         w: Any,
-        bias: Any,
         options: tuple[Any, ...],
-        schedule: Schedule,
-        operands: Operands,
-        swapped: bool = False,
-        finite: bool = False,
+        function: Callable[[np.ndarray, np.ndarray, int | None], np.ndarray],
     ) -> None: ...
     def clear(self) -> None: ...

@@ -7,11 +7,14 @@ that is not exactly like one that passed goes there.
 """
 
 cimport numpy as cnp
+import numpy
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cnp.import_array()
+
+cdef object conjugate = numpy.conjugate
 
 cdef enum:
     MAX_AXES = 8
@@ -86,15 +89,69 @@ cdef bint all_finite(cnp.ndarray array) noexcept:
     return kind == cnp.NPY_FLOAT16 and finite_bits(data, n, step, 1, 2)
 
 
+cdef class Entry:
+    """What to do for one set of options, shapes and dtypes."""
+
+    cdef object driver
+    cdef object function  # instead of a driver: takes x, w, threads
+    cdef cnp.npy_intp shape[MAX_AXES]  # of the result, as are the next two
+    cdef int rank
+    cdef int dtype
+    cdef bint swapped  # x goes to the driver as the kernel
+    cdef bint finite   # only for a kernel without NaN and Inf
+    cdef object backwards  # how w is reversed before that, or None
+    cdef bint conj_result
+
+    cdef object run(self, object x, object w, object bias, object threads):
+        cdef cnp.ndarray out
+        if self.function is not None:
+            return self.function(x, w, threads)
+        if cnp.PyArray_TYPE(<cnp.ndarray>x) != self.dtype:
+            x = cnp.PyArray_Cast(<cnp.ndarray>x, self.dtype)
+        if cnp.PyArray_TYPE(<cnp.ndarray>w) != self.dtype:
+            w = cnp.PyArray_Cast(<cnp.ndarray>w, self.dtype)
+        if self.backwards is not None:
+            w = w[self.backwards]
+        if self.swapped:
+            x, w = w, x
+        if self.finite and not all_finite(w):
+            return None
+        out = cnp.PyArray_EMPTY(self.rank, self.shape, self.dtype, 0)
+        self.driver.run(x, w, bias, out, threads)
+        return conjugate(out, out) if self.conj_result else out
+
+
+cdef Entry entry_of(object schedule):
+    """Return what runs a schedule on x and w as they are."""
+    cdef Entry entry = Entry()
+    cdef int i
+    shape = schedule.problem.out_shape
+    entry.driver = schedule.driver
+    entry.rank = <int>len(shape)
+    for i in range(min(entry.rank, <int>MAX_AXES)):
+        entry.shape[i] = shape[i]
+    entry.dtype = schedule.problem.dtype.num
+    return entry
+
+
+cdef object as_array(object value):
+    """Return a list or tuple as an array, and None where it makes none; anything else as it is."""
+    if type(value) is list or type(value) is tuple:
+        try:
+            return cnp.PyArray_FROM_O(value)
+        except Exception:
+            return None
+    return value
+
+
 cdef class Lane:
     """The schedules of one face, by options, shapes and dtypes."""
 
-    cdef dict schedules
+    cdef dict entries
     cdef Py_ssize_t kept
 
     def __init__(self):
-        self.schedules = {}
-        self.kept = 0
+        self.clear()
 
     cdef bytes key(self, object x, object w, object bias):
         cdef cnp.npy_intp numbers[3 * (MAX_AXES + 2)]
@@ -113,55 +170,53 @@ cdef class Lane:
     def run(self, object x, object w, object bias, tuple options, object threads):
         """Return the result of a call that is remembered, or None."""
         cdef bytes key
-        cdef cnp.ndarray out
-        cdef cnp.npy_intp shape[MAX_AXES]
-        cdef int i, rank
+        cdef Entry entry
         if not plain_option(options):
             return None
-        by_arrays = self.schedules.get(options)
-        if by_arrays is None:
+        by_arrays = self.entries.get(options)
+        if by_arrays is None or not (threads is None or type(threads) is int and 1 <= threads <= 4096):
             return None
+        x, w = as_array(x), as_array(w)
         key = self.key(x, w, bias)
         if key is None:
             return None
-        found = (<dict>by_arrays).get(key)
-        if found is None or not (threads is None or type(threads) is int and 1 <= threads <= 4096):
-            return None
-        driver, out_shape, swapped, finite = <tuple>found
-        if swapped:
-            x, w = w, x
-        if finite and not all_finite(w):
-            return None
-        rank = <int>len(<tuple>out_shape)
-        for i in range(rank):
-            shape[i] = (<tuple>out_shape)[i]
-        out = cnp.PyArray_EMPTY(rank, shape, cnp.PyArray_TYPE(<cnp.ndarray>x), 0)
-        driver.run(x, w, bias, out, threads)
-        return out
+        entry = (<dict>by_arrays).get(key)
+        return None if entry is None else entry.run(x, w, bias, threads)
 
-    def remember(self, object x, object w, object bias, tuple options, object schedule, object operands,
-                 bint swapped=False, bint finite=False):
-        """Keep the schedule of a call whose arrays went to the driver as they were.
-
-        `swapped`: x went there as the kernel. `finite`: the schedule is not for a kernel with NaN or Inf.
-        """
-        cdef bytes key
+    def remember(self, object x, object w, object bias, tuple options, object schedule, object operands):
+        """Keep the schedule of a call whose arrays went to the driver as they were."""
         if operands.x is not x or operands.w is not w or schedule.problem.activation is not None:
             return
-        if not plain_option(options) or len(schedule.problem.out_shape) > MAX_AXES:
-            return
         if bias is not None and (operands.bias is not bias or bias.dtype != schedule.bias_dtype):
+            return
+        self.keep(x, w, bias, options, entry_of(schedule))
+
+    def remember_pair(self, object x, object w, tuple options, object recipe):
+        """Keep the recipe of `fastconv._pairs`, without views, that was followed for arrays of any dtype."""
+        cdef Entry entry = entry_of(recipe.schedule)
+        entry.swapped, entry.backwards, entry.conj_result = recipe.swapped, recipe.backwards, recipe.conj_result
+        entry.finite = recipe.numpy == "not finite"
+        self.keep(x, w, None, options, entry)
+
+    def remember_call(self, object x, object w, tuple options, object function):
+        """Keep a function of x, w and threads that returns the result of such a call."""
+        cdef Entry entry = Entry()
+        entry.function = function
+        self.keep(x, w, None, options, entry)
+
+    cdef void keep(self, object x, object w, object bias, tuple options, Entry entry) except *:
+        cdef bytes key
+        if not plain_option(options) or entry.rank > MAX_AXES:
             return
         key = self.key(x, w, bias)
         if key is None:
             return
         if self.kept >= MAX_KEPT:
-            self.schedules = {}
-            self.kept = 0
+            self.clear()
         self.kept += 1
-        self.schedules.setdefault(options, {})[key] = (schedule.driver, schedule.problem.out_shape, swapped, finite)
+        self.entries.setdefault(options, {})[key] = entry
 
     def clear(self):
         """Forget everything, for a change of level."""
-        self.schedules = {}
+        self.entries = {}
         self.kept = 0

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _pairs
+from .._arrange import Task
 from .._errors import ConvError, ConvTypeError
 from .._problem import check_out
 from ..drivers import levels
@@ -117,7 +118,8 @@ def convolve(
     Notes
     -----
     Where SciPy's answers depend on the size of the operands, because it changes to the FFT at some size, these are
-    SciPy's direct ones. An empty `in1` has an empty result in mode "same"; every other empty operand is refused.
+    SciPy's direct ones, within the rounding errors that `fastconv.conv` states. An empty `in1` has an empty result in
+    mode "same"; every other empty operand is refused.
 
     Examples
     --------
@@ -237,7 +239,7 @@ def choose_conv_method(
         return "direct"
     dtype = np.result_type(x, w).newbyteorder("=")
     axes = tuple(range(x.ndim))
-    task = _pairs.Task(x.shape, w.shape, _parts(mode, x.shape, w.shape, axes), dtype)
+    task = Task(x.shape, w.shape, _parts(mode, x.shape, w.shape, axes), dtype)
     schedule = _pairs.recipe(task, levels.current()).schedule
     return "fft" if schedule is not None and schedule.algorithm == "fft" else "direct"
 
@@ -333,11 +335,10 @@ def _convolve(
     check_broadcast(x.shape, w.shape, axes)
     if not (x.size and w.size):
         shape = _shape_around_empty(x.shape, w.shape, mode, axes)
-        out = check_out(out, shape, dtype)
-        return np.empty(shape, dtype) if out is None else out
+        return _pairs.returned(np.zeros(shape, dtype), _pairs.checked(shape, dtype, algorithm, out, threads))
     parts = _parts(mode, x.shape, w.shape, axes)
     beyond = mode != "valid"
-    task = _pairs.Task(
+    task = Task(
         x.shape,
         w.shape,
         parts,
@@ -350,7 +351,7 @@ def _convolve(
     )
     result = _pairs.convolve(task, x, w, out, threads)
     if out is None:
-        _pairs.remember(lanes[correlate], task, in1, in2, options)
+        _pairs.remember(lanes[correlate], task, x, w, options)
     return result
 
 
@@ -365,7 +366,7 @@ def _objects(x: Array, w: Array, mode: str, out: Array | None, correlate: bool, 
     if not (x.size and w.size):
         shape = _shape_around_empty(x.shape, w.shape, mode, (0,))
         return _pairs.returned(np.empty(shape, object), check_out(out, shape, np.dtype(object)))
-    task = _pairs.Task(x.shape, w.shape, _parts(mode, x.shape, w.shape, (0,)), np.dtype(object), correlate)
+    task = Task(x.shape, w.shape, _parts(mode, x.shape, w.shape, (0,)), np.dtype(object), correlate)
     out = check_out(out, task.shape, task.dtype)
     return _pairs.returned(_pairs.by_numpy(task, x, w), out)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _pairs
+from .._arrange import Task
 from .._errors import ConvTypeError
 from .._problem import check_out
 from ..drivers.lane import Lane
@@ -44,8 +45,9 @@ def fftconvolve(
 ) -> Array:
     """Convolve two N-dimensional arrays in floating point, as scipy.signal.fftconvolve does.
 
-    Whether there is a Fourier transform in it is the library's choice, by what is faster. It shows in nothing else:
-    small outputs beside large ones keep their digits, and NaN and Inf stay where they belong.
+    Whether there is a Fourier transform in it is the library's choice, by what is faster. NaN and Inf stay where they
+    belong either way, and rounding errors are relative to the samples nearby, not to the largest of all, see
+    `fastconv.conv`.
 
     Parameters
     ----------
@@ -172,10 +174,10 @@ def _convolve(
         dtype = np.result_type(x, w).newbyteorder("=")
     sizes = enumerate(zip(x.shape, w.shape, strict=True))
     parts = tuple(part_of(mode, n, k) if axis in convolved else None for axis, (n, k) in sizes)
-    task = _pairs.Task(x.shape, w.shape, parts, dtype, algorithm=algorithm)
+    task = Task(x.shape, w.shape, parts, dtype, algorithm=algorithm)
     result = _pairs.convolve(task, _numbers("in1", x), _numbers("in2", w), out, threads)
-    if out is None:
-        _pairs.remember(lanes[0], task, in1, in2, (mode, axes, algorithm))
+    if out is None and "O" not in (x.dtype.kind, w.dtype.kind):
+        _pairs.remember(lanes[0], task, x, w, (mode, axes, algorithm))
     return result
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import core
+from .. import _pairs
+from .._arrange import Task
 from .._errors import ConvError
 from ..drivers.lane import Lane
-from ._arguments import MODES, Array, as_array, check_kind, check_name, fill_of, swaps
+from ._arguments import MODES, Array, as_array, check_kind, check_name, fill_of, part_of, swaps
 
 _BOUNDARIES = {
     "fill": "constant",
@@ -172,35 +173,32 @@ def _convolve(
     check_name("mode", mode, MODES)
     check_name("boundary", boundary, tuple(_BOUNDARIES))
     fill = fill_of(fillvalue, dtype)
-
-    swapped = mode == "valid" and _swaps(x.shape, w.shape)
-    if swapped:
-        # Reversing both operands reverses the result, and for the smaller one the core does it.
-        x, w = (w[::-1, ::-1], x) if correlate else (w, x)
-    padding = tuple(_padding(mode, k, correlate) for k in w.shape)
-    if not (x.size and w.size):
-        shape = _shape_around_empty(x, w, padding, mode, boundary)
-        if w.size == 0 or 0 in shape:
-            return _zeros(shape, dtype, out, threads, algorithm)
-
-    schedule, operands = core.prepare(
-        x,
-        w,
-        padding=padding,
-        boundary=_BOUNDARIES[boundary],
-        fill_value=fill,
-        flip=not correlate or swapped,
-        conj=correlate,
-        dtype=dtype,
-        out=out,
+    if mode == "valid":
+        _check_valid(x.shape, w.shape)
+    elif not (x.size and w.size):
+        shape = _shape_around_empty(x.shape, w.shape, mode, boundary)
+        if w.size == 0 or 0 in shape or fill == 0:
+            return _pairs.returned(np.zeros(shape, dtype), _pairs.checked(shape, dtype, algorithm, out, threads))
+    # SciPy centres the two functions differently, which shows for even kernels only.
+    parts = tuple(
+        (k // 2, n) if correlate and mode == "same" else part_of(mode, n, k)
+        for n, k in zip(x.shape, w.shape, strict=True)
+    )
+    beyond = mode != "valid"
+    task = Task(
+        x.shape,
+        w.shape,
+        parts,
+        dtype,
+        correlate,
+        (_BOUNDARIES[boundary],) * 2 if beyond and _BOUNDARIES[boundary] != "constant" else (),
+        fill.tobytes() if beyond and fill != 0 else b"",
+        direct=dtype.char in "gG",  # as SciPy, whose sums of long doubles are always direct here
         algorithm=algorithm,
     )
-    result: Array = core.execute(schedule, operands, threads)
-    if not swapped:
-        lanes[correlate].remember(in1, in2, None, (mode, boundary, fillvalue, algorithm), schedule, operands)
-    if swapped and correlate and dtype.kind == "c":
-        # The core conjugated the smaller operand, here in1; conjugating the sums moves that to in2.
-        np.conjugate(result, out=result)
+    result = _pairs.convolve(task, x, w, out, threads)
+    if out is None:
+        _pairs.remember(lanes[correlate], task, x, w, (mode, boundary, fillvalue, algorithm))
     return result
 
 
@@ -212,46 +210,22 @@ def _operand(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def _swaps(shape1: tuple[int, ...], shape2: tuple[int, ...]) -> bool:
-    """Whether mode "valid" slides in1 over in2 rather than the other way round."""
+def _check_valid(shape1: tuple[int, ...], shape2: tuple[int, ...]) -> None:
+    """Refuse operands of which neither slides over the other."""
     if 0 in shape1 or 0 in shape2:
         raise ConvError(
             f"in1, in2: got shapes {shape1} and {shape2}, allowed in mode 'valid': arrays that are not empty"
         )
-    return swaps(shape1, shape2)
+    swaps(shape1, shape2)
 
 
-def _padding(mode: str, k: int, correlate: bool) -> tuple[int, int]:
-    if mode == "full":
-        return k - 1, k - 1
-    if mode == "valid":
-        return 0, 0
-    # SciPy centres the two functions differently, which shows for even k only.
-    lo = (k - 1) // 2 if correlate else k // 2
-    return lo, k - 1 - lo
-
-
-def _shape_around_empty(
-    x: Array, w: Array, padding: tuple[tuple[int, int], ...], mode: str, boundary: str
-) -> tuple[int, ...]:
+def _shape_around_empty(shape1: tuple[int, ...], shape2: tuple[int, ...], mode: str, boundary: str) -> tuple[int, ...]:
     """Return the shape of a result that an empty operand goes into, or refuse it."""
-    shape = tuple(n + lo + hi - k + 1 for n, k, (lo, hi) in zip(x.shape, w.shape, padding, strict=True))
+    shape = shape1 if mode == "same" else tuple(n + k - 1 for n, k in zip(shape1, shape2, strict=True))
     if min(shape) < 0:
         raise ConvError(
-            f"in1, in2: got shapes {x.shape} and {w.shape}, allowed in mode {mode!r}: "
-            "not both empty along the same axis"
+            f"in1, in2: got shapes {shape1} and {shape2}, allowed in mode {mode!r}: not both empty along the same axis"
         )
-    if w.size and 0 not in shape and _BOUNDARIES[boundary] != "constant":
-        raise ConvError(f"in1: got shape {x.shape}, allowed with boundary {boundary!r}: no empty axis")
+    if 0 not in shape2 and 0 not in shape and _BOUNDARIES[boundary] != "constant":
+        raise ConvError(f"in1: got shape {shape1}, allowed with boundary {boundary!r}: no empty axis")
     return shape
-
-
-def _zeros(
-    shape: tuple[int, ...], dtype: np.dtype[Any], out: Array | None, threads: int | None, algorithm: str
-) -> Array:
-    """Return what sums over no taps are, after the core has seen the other arguments."""
-    # As a batch of rows and channels of columns, because these the core lets be empty.
-    rows, columns = np.zeros((shape[0], 1, 1), dtype), np.zeros((shape[1], 1, 1), dtype)
-    into = out[..., np.newaxis] if isinstance(out, np.ndarray) else out
-    result: Array = core.conv(rows, columns, layout="NCW", out=into, threads=threads, algorithm=algorithm)
-    return result[..., 0] if out is None else out
