@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "fastconv"
 RANKS = (
     {"__main__"},
     {"__init__"},
-    {"_config"},
+    {"_config", "_run"},
+    {"_patch"},
     {"signal", "ndimage", "nn", "_numpy"},
     {"signal._n_d", "signal._spectral", "signal._two_d", "_ndimage_passes"},
     {"signal._arguments", "_ndimage_args"},
@@ -28,7 +29,7 @@ RANKS = (
     {"drivers.tile"},
     {"drivers.levels", "drivers.threads"},
     {"drivers.kernels", "drivers"},
-    {"_reference", "_errors", "_tunables", "_epilogue"},
+    {"_reference", "_errors", "_tunables", "_epilogue", "_report"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

@@ -25,6 +25,7 @@ from . import ndimage, nn, signal
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
 from ._numpy import convolve, correlate
+from ._patch import patch, patched, unpatch
 from .core import Plan, conv, plan
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
 
@@ -39,8 +40,11 @@ __all__ = [
     "ndimage",
     "nn",
     "num_threads",
+    "patch",
+    "patched",
     "plan",
     "set_num_threads",
     "show_config",
     "signal",
+    "unpatch",
 ]

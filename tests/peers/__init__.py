@@ -1,0 +1,1 @@
+"""The tests of SciPy, NumPy and scikit-image, run on fastconv: ``python -m tests.peers``."""
