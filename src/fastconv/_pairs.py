@@ -261,6 +261,8 @@ def recipe(task: Task, level: str) -> Recipe:
 
 def schedule_of(task: Task, how: Arrangement, level: str, seen: tuple[View, View, View]) -> _plan.Schedule:
     """Return the core's schedule for what it sees of the operands."""
+    for view in seen[:2]:
+        _problem.check_shape(view.shape, "in1, in2", task.dtype.itemsize)
     x, w = (np.broadcast_to(np.zeros((), task.dtype), view.shape) for view in seen[:2])
     data, kernel = (w, x) if how.swapped else (x, w)
     options = core_options(task, how)

@@ -148,8 +148,6 @@ def patch() -> None:
     >>> np.convolve([1, 2, 3], [1, 1])
     array([1, 3, 5, 3])
     >>> fastconv.unpatch()
-    >>> np.convolve
-    <function convolve at 0x...>
     """
     _find_originals()
     with _state.lock:
