@@ -19,6 +19,7 @@ SOURCES = {
     "tile": [],
     "direct": [],
     "gemm": [],
+    "separable": [],
     "lane": [],
 }
 HEADERS = sorted(

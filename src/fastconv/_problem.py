@@ -91,6 +91,9 @@ class ConvProblem(NamedTuple):
     activation : str or None
     algorithm, accuracy : str
     max_workspace : int or None
+    stored : tuple of numpy.dtype or None
+        Dtypes of the input and of the result where these are not `dtype`. Doubles that become integers are then rounded
+        product by product, so that they are cut on the side where everybody else's are.
     """
 
     batch: int
@@ -110,6 +113,12 @@ class ConvProblem(NamedTuple):
     algorithm: str
     accuracy: str
     max_workspace: int | None
+    stored: tuple[np.dtype[Any], np.dtype[Any]] | None = None
+
+    @property
+    def out_dtype(self) -> np.dtype[Any]:
+        """Dtype of the result."""
+        return self.dtype if self.stored is None else self.stored[1]
 
     @property
     def out_shape(self) -> tuple[int, ...]:
@@ -164,10 +173,12 @@ def prepare(
     algorithm: str = "auto",
     accuracy: str = "default",
     max_workspace: Any = None,
+    result: np.dtype[Any] | None = None,
 ) -> tuple[ConvProblem, Operands]:
     """Check every argument and return the canonical problem with its arrays.
 
-    The parameters are those of `fastconv.conv`. Nothing is computed and nothing of the size of the result is
+    The parameters are those of `fastconv.conv`; `result` is the dtype to store in, if it is not `dtype`, and then x is
+    read in its own. Nothing is computed and nothing of the size of the result is
     allocated; an input of another dtype or byte order than the arithmetic's is converted, last of all.
 
     Raises
@@ -215,11 +226,13 @@ def prepare(
         algorithm=one_of(algorithm, "algorithm", ALGORITHMS),
         accuracy=one_of(accuracy, "accuracy", ACCURACIES),
         max_workspace=None if max_workspace is None else integer(max_workspace, "max_workspace", 0),
+        stored=None if result is None else (x.dtype.newbyteorder("="), result),
     )
     check_sizes(problem)
     bias = check_bias(bias, groups * channels_out, channel_axis, result_dtype)
     out = check_out(out, problem)
-    return problem, Operands(native(x, result_dtype), native(w, result_dtype), bias, out)
+    x_dtype = result_dtype if problem.stored is None else problem.stored[0]
+    return problem, Operands(native(x, x_dtype), native(w, result_dtype), bias, out)
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
@@ -488,8 +501,8 @@ def check_out(out: Any, problem: ConvProblem) -> np.ndarray | None:
         raise ConvTypeError(f"out: got {type(out).__name__}, allowed: numpy.ndarray")
     if out.shape != problem.out_shape:
         raise ConvError(f"out: got shape {out.shape}, allowed: {problem.out_shape}")
-    if out.dtype.newbyteorder("=") != problem.dtype:
-        raise ConvTypeError(f"out: got dtype {out.dtype}, allowed: {problem.dtype}")
+    if out.dtype.newbyteorder("=") != problem.out_dtype:
+        raise ConvTypeError(f"out: got dtype {out.dtype}, allowed: {problem.out_dtype}")
     if not out.flags.writeable:
         raise ConvError("out: got a read-only array, allowed: a writeable one")
     return out
