@@ -21,6 +21,7 @@ SOURCES = {
     "gemm": [],
     "fft": [],
     "winograd": [],
+    "separable": [],
     "lane": [],
 }
 HEADERS = sorted(

@@ -7,11 +7,18 @@ along single axes follow each other, each result rounded to the dtype of the out
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import core
+from . import _tunables, core
+from ._problem import Axis
+from .drivers import levels
+from .drivers import threads as _threads
+from .drivers.separable import Stage
+from .planners.separable import AxisPass, Lanes, needs_contiguous, plan_stages
+from .planners.tiles import COMPUTE, STORAGE, unfused
 
 
 class Pass(NamedTuple):
@@ -56,22 +63,40 @@ def correlate(
     threads: int | None = None,
 ) -> np.ndarray:
     """Correlate x with a kernel of as many axes; the result has x's shape and the given dtype."""
-    arithmetic, w = arithmetic_of(x.dtype, w, dtype, fill_value)
-    result = core.conv(
-        x.astype(arithmetic, copy=False),
-        w.astype(arithmetic, copy=False),
-        padding=[(before, k - 1 - before) for before, k in zip(lo, w.shape, strict=True)],
-        boundary=list(boundary),
-        fill_value=np.asarray(fill_value).astype(arithmetic)[()],
-        threads=threads,
-    )
-    return as_result(result, dtype)
+    arithmetic, w = arithmetic_of(x.dtype, w, dtype)
+    if arithmetic.kind in "iu" and not _is_whole(fill_value):
+        arithmetic = np.dtype(np.float64)
+    options: dict[str, Any] = {
+        "padding": [(before, k - 1 - before) for before, k in zip(lo, w.shape, strict=True)],
+        "boundary": list(boundary),
+        "fill_value": np.asarray(fill_value).astype(arithmetic)[()],
+    }
+    w = w.astype(arithmetic, copy=False)
+    lane = COMPUTE[arithmetic].dtype if arithmetic in COMPUTE else None
+    if (
+        lane is not None
+        and arithmetic.kind in "fc"
+        and all((stored.newbyteorder("="), lane) in STORAGE for stored in (x.dtype, dtype))
+    ):
+        schedule, operands = core.prepare(x, w, dtype=arithmetic, result=dtype, **options)
+        return core.execute(schedule, operands, threads)
+    return as_result(core.conv(x.astype(arithmetic, copy=False), w, threads=threads, **options), dtype)
+
+
+def _is_whole(value: Any) -> bool:
+    return bool(np.isfinite(value) and np.trunc(value) == value and abs(value) < 2.0**63)
 
 
 def correlate_axes(
     x: np.ndarray, passes: Sequence[Pass], dtype: np.dtype[Any], threads: int | None = None
 ) -> np.ndarray:
     """Correlate along one axis after the other."""
+    steps = tuple(
+        (p.axis, p.weights.tobytes(), p.weights.dtype, p.lo, p.boundary, *_scalar(p.fill_value)) for p in passes
+    )
+    plan = _plan_axes(x.shape, x.dtype, dtype, steps, levels.current())
+    if plan is not None:
+        return plan.run(x, threads)
     result = x
     for step in passes:
         shape = [1] * x.ndim
@@ -83,7 +108,11 @@ def correlate_axes(
 
 
 def box_axes(x: np.ndarray, boxes: Sequence[Box], dtype: np.dtype[Any], threads: int | None = None) -> np.ndarray:
-    """Average over boxes, along one axis after the other."""
+    """Average over boxes, along one axis after the other; work that hardly grows with the size."""
+    steps = tuple((b.axis, b.size, None, b.lo, b.boundary, *_scalar(b.fill_value)) for b in boxes)
+    plan = _plan_axes(x.shape, x.dtype, dtype, steps, levels.current())
+    if plan is not None:
+        return plan.run(x, threads)
     # Sums of integers are exact, and so is their mean where it is an integer, which a product with 1 / size is not.
     wide = dtype if dtype.kind in "fc" else np.dtype(np.float64)
     result = x
@@ -93,14 +122,95 @@ def box_axes(x: np.ndarray, boxes: Sequence[Box], dtype: np.dtype[Any], threads:
     return result if boxes else as_result(x.copy(), dtype)
 
 
-def arithmetic_of(
-    x: np.dtype[Any], w: np.ndarray, dtype: np.dtype[Any], fill_value: Any
-) -> tuple[np.dtype[Any], np.ndarray]:
+def _scalar(value: Any) -> tuple[bytes, np.dtype[Any]]:
+    array = np.asarray(value)
+    return array.tobytes(), array.dtype
+
+
+class _AxesPlan(NamedTuple):
+    """Passes over arrays of one shape and dtype, ready to run; arrays are seen without axes of one sample."""
+
+    x_dtype: np.dtype[Any]
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    stages: Sequence[Stage]
+    contiguous: bool
+
+    def run(self, x: np.ndarray, threads: int | None) -> np.ndarray:
+        """Filter x."""
+        _threads.check(threads)
+        if x.dtype != self.x_dtype or not x.dtype.isnative:
+            x = x.astype(self.x_dtype)
+        shape = x.shape
+        source = x.reshape(self.shape)
+        if self.contiguous and not source.flags.c_contiguous:
+            source = np.ascontiguousarray(source)
+        for stage in self.stages:
+            out = np.empty(self.shape, self.dtype)
+            stage.run(source, out, threads)
+            source = out
+        return source.reshape(shape)
+
+
+@lru_cache(maxsize=1024)
+def _plan_axes(
+    shape: tuple[int, ...], x_dtype: np.dtype[Any], dtype: np.dtype[Any], steps: tuple[Any, ...], level: str
+) -> _AxesPlan | None:
+    """Plan passes, each an axis, its weights or the size of its box, their dtype or None, lo, boundary and fill."""
+    kept = [i for i in range(len(shape)) if shape[i] != 1 or any(step[0] == i for step in steps)]
+    weights = [None if step[2] is None else np.frombuffer(step[1], step[2]) for step in steps]
+    fills = [np.frombuffer(step[5], step[6])[0] for step in steps]
+    lanes = _lanes_of(x_dtype, dtype, weights, fills)
+    if not steps or lanes is None or max(shape, default=0) > _tunables.AXIS_LIMIT:
+        return None
+    native = x_dtype.newbyteorder("=")
+    if (native, lanes.dtype) not in STORAGE:
+        native = np.dtype(dtype if lanes.dtype.kind in "iu" else lanes.dtype)
+    narrow = dtype if lanes.dtype.kind in "iu" else lanes.dtype
+    passes = []
+    for step, w, fill in zip(steps, weights, fills, strict=True):
+        axis, k, lo = step[0], step[1] if w is None else len(w), step[3]
+        n = shape[axis]
+        spec = Axis(n, k, 1, 1, 1, lo, k - 1 - lo, step[4])
+        taps = None if w is None else _as_lanes(w, narrow).astype(lanes.dtype)
+        at = kept.index(axis)
+        passes.append(AxisPass(at, spec, taps, _as_lanes(fill, narrow).astype(lanes.dtype).tobytes()))
+    seen = tuple(shape[i] for i in kept)
+    stages = plan_stages(seen, native, lanes, dtype, passes, level)
+    return _AxesPlan(native, dtype, seen, stages, needs_contiguous(seen, passes))
+
+
+def _as_lanes(values: Any, dtype: np.dtype[Any]) -> np.ndarray:
+    # Integers beyond the range of the result count modulo 2^n, and 64 bits hold what is wrapped.
+    array = np.asarray(values)
+    return (array.astype(np.int64) if dtype.kind in "iu" and array.dtype.kind == "f" else array).astype(dtype)
+
+
+def _lanes_of(
+    x: np.dtype[Any], dtype: np.dtype[Any], weights: Sequence[np.ndarray | None], fills: Sequence[Any]
+) -> Lanes | None:
+    """Return what passes are computed in, or None where there are no kernels for it."""
+    means = any(w is None for w in weights)
+    arithmetics = [arithmetic_of(x, np.ones(1) if w is None else w, dtype)[0] for w in weights]
+    whole = all(_is_whole(fill) for fill in fills)
+    if dtype.kind in "fc":
+        arithmetic = np.result_type(*arithmetics) if arithmetics else dtype
+    elif means or not whole or any(a != dtype for a in arithmetics):
+        arithmetic = np.dtype(np.complex128 if "c" in (a.kind for a in arithmetics) else np.float64)
+    else:
+        arithmetic = dtype
+    compute = COMPUTE.get(arithmetic)
+    if compute is None or (dtype, compute.dtype) not in STORAGE:
+        return None
+    return Lanes(compute.dtype, unfused(arithmetic, dtype))
+
+
+def arithmetic_of(x: np.dtype[Any], w: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.ndarray]:
     """Return what to compute in, and the weights, as integers where they are integers and the rest is too."""
     if dtype.kind in "fc":
         wide: np.dtype[Any] = np.result_type(x, dtype)
         return (np.result_type(wide, np.complex64) if w.dtype.kind == "c" else wide), w
-    integers = x.kind in "biu" and dtype.kind in "iu" and w.dtype.kind in "biuf" and isinstance(fill_value, int)
+    integers = x.kind in "biu" and dtype.kind in "iu" and w.dtype.kind in "biuf"
     if integers and np.all(np.trunc(w) == w) and np.abs(w).max(initial=0) < 2.0**63:
         return dtype, w.astype(np.int64).astype(dtype)
     return np.dtype(np.complex128 if "c" in (x.kind, w.dtype.kind) else np.float64), w

@@ -139,13 +139,18 @@ def make(problem: ConvProblem, level: str) -> Schedule:
     ConvError
         If the algorithm asked for cannot serve the problem.
     """
-    if problem.algorithm == "auto":
+    if problem.stored is not None:
+        # The one algorithm that reads and writes other dtypes than it computes in.
+        choices = [affordable(PLANNERS["direct"](problem, level), problem)]
+    elif problem.algorithm == "auto":
         choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
     else:
         choices = [affordable(PLANNERS[problem.algorithm](problem, level), problem)]
         if choices[0].driver is None:
             why = f"which refuses: {choices[0].refusal}"
             raise ConvError(f"algorithm: got {problem.algorithm!r}, {why}, allowed: 'auto', 'reference'")
+    if all(choice.driver is None for choice in choices):
+        raise ConvError(f"dtype: got {problem.stored} computed in {problem.dtype}: {choices[0].refusal}")
     taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
     rounded = plan_rounded(problem, level, taken.cost)

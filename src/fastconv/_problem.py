@@ -93,6 +93,9 @@ class ConvProblem(NamedTuple):
     max_workspace : int or None
     planned : bool
         Whether the weights are known before, so that preparing them costs a call nothing.
+    stored : tuple of numpy.dtype or None
+        Dtypes of the input and of the result where these are not `dtype`. Doubles that become integers are then rounded
+        product by product, so that they are cut on the side where everybody else's are.
     """
 
     batch: int
@@ -113,6 +116,12 @@ class ConvProblem(NamedTuple):
     accuracy: str
     max_workspace: int | None
     planned: bool = False
+    stored: tuple[np.dtype[Any], np.dtype[Any]] | None = None
+
+    @property
+    def out_dtype(self) -> np.dtype[Any]:
+        """Dtype of the result."""
+        return self.dtype if self.stored is None else self.stored[1]
 
     @property
     def out_shape(self) -> tuple[int, ...]:
@@ -167,10 +176,12 @@ def prepare(
     algorithm: str = "auto",
     accuracy: str = "default",
     max_workspace: Any = None,
+    result: np.dtype[Any] | None = None,
 ) -> tuple[ConvProblem, Operands]:
     """Check every argument and return the canonical problem with its arrays.
 
-    The parameters are those of `fastconv.conv`. Nothing is computed and nothing of the size of the result is
+    The parameters are those of `fastconv.conv`; `result` is the dtype to store in, if it is not `dtype`, and then x is
+    read in its own. Nothing is computed and nothing of the size of the result is
     allocated; an input of another dtype or byte order than the arithmetic's is converted, last of all.
 
     Raises
@@ -218,11 +229,13 @@ def prepare(
         algorithm=one_of(algorithm, "algorithm", ALGORITHMS),
         accuracy=one_of(accuracy, "accuracy", ACCURACIES),
         max_workspace=None if max_workspace is None else integer(max_workspace, "max_workspace", 0),
+        stored=None if result is None else (x.dtype.newbyteorder("="), result),
     )
     check_sizes(problem)
     bias = check_bias(bias, groups * channels_out, channel_axis, result_dtype)
-    out = check_out(out, problem.out_shape, problem.dtype)
-    return problem, Operands(native(x, result_dtype), native(w, result_dtype), bias, out)
+    out = check_out(out, problem.out_shape, problem.out_dtype)
+    x_dtype = result_dtype if problem.stored is None else problem.stored[0]
+    return problem, Operands(native(x, x_dtype), native(w, result_dtype), bias, out)
 
 
 def as_array(value: Any, name: str) -> np.ndarray:

@@ -50,6 +50,24 @@ MERGED_BYTES: Final = 128
 # Taps from which on long doubles are transformed by NumPy: its own loop takes 1 to 2 ns a product.
 LONGDOUBLE_FFT_TAPS: Final = 64
 
+# --- passes along single axes ----------------------------------------------------------------------------------------
+
+# Kernels of more rows have them packed: in an image of 1024 columns they would all want the same few sets of L1.
+SEPARABLE_PLAIN_ROWS: Final = 16
+
+# A row that is longer is cut into columns of half that.
+SEPARABLE_ROW_BYTES: Final = 32 * 1024
+
+# Scratch memory of a tile: its packed rows, the middle and a box's sums share L2. Kernels of many rows want tall tiles:
+# every tile packs the rows that its kernel reaches once more.
+SEPARABLE_TILE_BYTES: Final = 1280 * 1024
+
+# A box's sums of one kind stay in half of L1, as strips of 32 rows or as a few rows.
+SEPARABLE_BOX_BYTES: Final = 32 * 1024
+
+# Trailing axes of no more elements than these are filtered along with the axis in front of them, as RGB is.
+SEPARABLE_INNER: Final = 16
+
 # --- implicit GEMM ---------------------------------------------------------------------------------------------------
 
 # Bytes of a packed tile of input, all channels of a group and the halo. From 40 to 448 KiB the time of 256 channels of

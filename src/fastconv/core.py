@@ -166,11 +166,11 @@ def execute(
         out[...] = result
         return out
     if out is None:
-        return schedule.run(x, w, bias, np.empty(problem.out_shape, problem.dtype), threads, panels)
+        return schedule.run(x, w, bias, np.empty(problem.out_shape, problem.out_dtype), threads, panels)
     inputs = [x, w] if bias is None else [x, w, bias]
     if out.flags.aligned and out.dtype.isnative and not any(np.may_share_memory(out, array) for array in inputs):
         return schedule.run(x, w, bias, out, threads, panels)
-    out[...] = schedule.run(x, w, bias, np.empty(problem.out_shape, problem.dtype), threads, panels)
+    out[...] = schedule.run(x, w, bias, np.empty(problem.out_shape, problem.out_dtype), threads, panels)
     return out
 
 

@@ -55,7 +55,7 @@ cdef class Driver(Geometry):
     cdef const ptrdiff_t *row_taps
     cdef const ptrdiff_t *row_blocks
     cdef const ptrdiff_t *chunks
-    cdef bint can_read_plain
+    cdef bint can_read_plain, out_copies
     cdef ptrdiff_t inside_y0, inside_y1, inside_x0, inside_x1
     cdef object keep_direct
 
@@ -75,7 +75,7 @@ cdef class Driver(Geometry):
         self.group_block, self.out_block = plan.group_block, plan.out_block
         self.chunk_block = plan.chunk_block
         self.n_chunk_blocks = (self.n_chunks + self.chunk_block - 1) // self.chunk_block
-        self.can_read_plain = plan.can_read_plain
+        self.can_read_plain, self.out_copies = plan.can_read_plain, plan.out_copies
         self.inside_y0, self.inside_y1 = plan.inside_y
         self.inside_x0, self.inside_x1 = plan.inside_x
         self.work = problem.flops / 2.0
@@ -112,7 +112,7 @@ cdef class Driver(Geometry):
         call.arrays.w = self.bind_weights(w)
         call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
         call.x_plain = self.can_read_plain and self.is_plain(x, call.arrays.x.x)
-        call.out_plain = self.stored_bytes == self.computed_bytes and self.is_plain(out, call.arrays.out.x)
+        call.out_plain = self.out_copies and self.is_plain(out, call.arrays.out.x)
         call.w_plain = self.weights_plain(&call.arrays)
         region = region_enter(threads, self.work, items)
         try:

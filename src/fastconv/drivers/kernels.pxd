@@ -45,6 +45,34 @@ cdef extern from "fastconv.h" nogil:
 
     ctypedef void fc_direct(const fc_direct_tile *tile) noexcept nogil
 
+    ctypedef struct fc_fold_tile:
+        const double *src
+        ptrdiff_t src_pitch
+        ptrdiff_t step
+        const double *weights
+        ptrdiff_t taps
+        int symmetry
+        double *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t height
+        ptrdiff_t width
+        int slack
+
+    ctypedef void fc_fold(const fc_fold_tile *tile) noexcept nogil
+
+    ctypedef struct fc_sum_tile:
+        const void *const *terms
+        const ptrdiff_t *pitches
+        ptrdiff_t n_terms
+        double divisor
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t height
+        ptrdiff_t width
+        int slack
+
+    ctypedef void fc_sum(const fc_sum_tile *tile) noexcept nogil
+
     ctypedef struct fc_gemm_tile:
         const void *src
         ptrdiff_t channels
@@ -154,9 +182,11 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t direct_vectors
         ptrdiff_t gemm_pixels
         ptrdiff_t gemm_vectors
-        fc_load_rows *load_rows[7]
-        fc_store_rows *store_rows[7]
-        fc_direct *direct[7]
+        fc_load_rows *load_rows[21]
+        fc_store_rows *store_rows[21]
+        fc_direct *direct[8]
+        fc_fold *fold
+        fc_sum *sum[2]
         fc_gemm *gemm[2]
         fc_pack_panel *pack_panel[2]
         fc_fft_forward *fft_columns[2]

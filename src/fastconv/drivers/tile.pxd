@@ -16,6 +16,9 @@ cdef struct AxisSpec:
     ptrdiff_t n, k, stride, dilation, input_dilation, lo, extent, out
     int boundary
 
+cdef AxisSpec axis_spec(object axis)
+cdef ptrdiff_t source_index(const AxisSpec *axis, ptrdiff_t position) noexcept nogil
+
 # The first element of an array and its strides, in bytes.
 cdef struct View:
     char *data
@@ -44,7 +47,8 @@ cdef struct TileMap:
 
 cdef class Geometry:
     cdef const fc_level *level
-    cdef fc_load_rows *load_rows
+    cdef fc_load_rows *load_rows    # of the weights
+    cdef fc_load_rows *load_x
     cdef fc_store_rows *store_rows
     cdef int compute
     cdef ptrdiff_t stored_bytes, computed_bytes, part_bytes, lanes

@@ -93,7 +93,8 @@ cdef class Geometry:
         self.level = level_named(plan.level)
         self.compute = plan.compute
         self.load_rows = self.level.load_rows[<int>plan.storage]
-        self.store_rows = self.level.store_rows[<int>plan.storage]
+        self.load_x = self.level.load_rows[<int>plan.x_storage]
+        self.store_rows = self.level.store_rows[<int>plan.out_storage]
         self.stored_bytes = problem.dtype.itemsize
         self.computed_bytes = plan.computed_bytes
         self.part_bytes = plan.part_bytes
@@ -251,7 +252,7 @@ cdef class Geometry:
                     flag = outer.taps[2 * tap]
                     for i in range(self.n_column_segments):
                         if flag == 0:
-                            self.load_rows(dst + self.column_base[i] * self.computed_bytes, self.pitch,
+                            self.load_x(dst + self.column_base[i] * self.computed_bytes, self.pitch,
                                            x + c * arrays.x.channel + outer.taps[2 * tap + 1], offset, n, arrays.x.x,
                                            &map.columns[i])
                         else:
@@ -265,7 +266,7 @@ cdef class Geometry:
         cdef ptrdiff_t r, empty
         for r in range(n):
             empty = FC_FILL_ROW if flag == FC_FILL or row_offset[r] == FC_FILL_ROW else FC_ZERO_ROW
-            self.load_rows(dst + r * self.pitch * self.computed_bytes, self.pitch, NULL, &empty, 1, 0, map)
+            self.load_x(dst + r * self.pitch * self.computed_bytes, self.pitch, NULL, &empty, 1, 0, map)
 
     cdef ptrdiff_t map_bytes(self) noexcept nogil:
         """Scratch memory of a tile map."""

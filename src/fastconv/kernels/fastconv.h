@@ -17,8 +17,10 @@
 #endif
 
 /* What the arithmetic is done in. Signed integers share the unsigned kernels: two's complement sums and products are
- * the same bits modulo 2^n. Eight-bit integers are computed in 16 bits (x86 has no 8-bit multiply) and cut on store. */
-typedef enum { FC_F32, FC_F64, FC_C64, FC_C128, FC_U16, FC_U32, FC_U64, FC_COMPUTE_TYPES } fc_compute;
+ * the same bits modulo 2^n. Eight-bit integers are computed in 16 bits (x86 has no 8-bit multiply) and cut on store.
+ * Unfused: every product is rounded before it is added, in the order of the taps: what is cut to an integer afterwards
+ * has to fall on the same side of it as with everybody else's doubles. */
+typedef enum { FC_F32, FC_F64, FC_C64, FC_C128, FC_U16, FC_U32, FC_U64, FC_F64_UNFUSED, FC_COMPUTE_TYPES } fc_compute;
 
 /* How an array element becomes a compute element while a tile is packed, and back while it is stored. */
 typedef enum {
@@ -29,6 +31,10 @@ typedef enum {
     FC_U8_U16,   /* 8-bit integer in a 16-bit lane */
     FC_BOOL_F32, /* 0 or 1 in a float lane: a sum of products is not 0 exactly where the OR of ANDs is true */
     FC_F16_F32,  /* IEEE half in a float lane, stored rounding half to even */
+    /* Integers and bool in a float lane, cut towards zero when stored; float in a double lane. */
+    FC_U8_F32, FC_I8_F32, FC_U16_F32, FC_I16_F32,
+    FC_U8_F64, FC_I8_F64, FC_U16_F64, FC_I16_F64, FC_U32_F64, FC_I32_F64, FC_U64_F64, FC_I64_F64, FC_BOOL_F64,
+    FC_F32_F64,
     FC_STORAGE_KINDS
 } fc_storage;
 
@@ -71,7 +77,8 @@ typedef struct {
 } fc_plane;
 
 /* dst[r][x] = bias + sum over planes p, rows i, columns j of src[p.src + (r + i) * src_pitch + x + columns[j]] * w,
- * always in that order. dst overlaps nothing else. With slack, rows of src and of dst may be touched up to
+ * in that order, but for a kernel of one row of neighbouring columns: these are cut into equal groups of at most 256
+ * bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps nothing else. With slack, rows of src and of dst may be touched up to
  * round_up(width, lanes) elements. Without, width >= lanes, and where the last vectors of a row would reach beyond it
  * they are moved back and some outputs are computed twice. */
 typedef struct {
@@ -90,6 +97,39 @@ typedef struct {
 } fc_direct_tile;
 
 typedef void fc_direct(const fc_direct_tile *tile);
+
+/* One pass of a separable filter in doubles that are never fused, tap j of output (r, x) being src[r * src_pitch + x +
+ * j * step]. The order is that of scipy.ndimage.correlate1d: with symmetry 1 (or -1), which has an odd number of taps,
+ * the middle product, then from the outermost pair inwards the sum (difference) of two samples times the weight of the
+ * first; with 0 the last product, then the others in order. Slack as in fc_direct_tile. */
+typedef struct {
+    const double *src;
+    ptrdiff_t src_pitch, step;
+    const double *weights;
+    ptrdiff_t taps;
+    int symmetry;
+    double *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t height, width;
+    int slack;
+} fc_fold_tile;
+
+typedef void fc_fold(const fc_fold_tile *tile);
+
+/* dst[r][x] = the sum, in this order, of terms[t][r * pitches[t] + x] over the terms t, for all r and x; then
+ * divided by the divisor unless that is 1. dst overlaps no term. Slack as in fc_direct_tile. */
+typedef struct {
+    const void *const *terms;
+    const ptrdiff_t *pitches;
+    ptrdiff_t n_terms;  /* >= 1 */
+    double divisor;
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t height, width;
+    int slack;
+} fc_sum_tile;
+
+typedef void fc_sum(const fc_sum_tile *tile);
 
 /* One register tile of the implicit GEMM: `pixels` neighbours along a packed row against one panel of weights.
  *
@@ -233,6 +273,8 @@ typedef struct {
     fc_load_rows *load_rows[FC_STORAGE_KINDS];
     fc_store_rows *store_rows[FC_STORAGE_KINDS];
     fc_direct *direct[FC_COMPUTE_TYPES];
+    fc_fold *fold;
+    fc_sum *sum[2];                /* FC_F32, FC_F64 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
     fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */

@@ -11,12 +11,15 @@
  */
 #include "simd.inc.h"
 
+#define FC_UNFUSED 0
+
 #define FC_NAME f32
 #define FC_T float
 #define FC_LANES (FC_VECTOR_BYTES / 4)
 #define FC_LIST FC_LIST_4
 #define FC_COMPLEX 0
 #include "direct.inc.h"
+#include "sum.inc.h"
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
@@ -38,6 +41,8 @@
 #define FC_LIST FC_LIST_8
 #define FC_COMPLEX 0
 #include "direct.inc.h"
+#include "sum.inc.h"
+#include "fold.inc.h"
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
@@ -49,6 +54,15 @@
 #include "direct.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
+#undef FC_UNFUSED
+#define FC_NAME f64_unfused
+#define FC_COMPLEX 0
+#define FC_UNFUSED 1
+#include "direct.inc.h"
+#undef FC_NAME
+#undef FC_COMPLEX
+#undef FC_UNFUSED
+#define FC_UNFUSED 0
 #undef FC_T
 #undef FC_LANES
 #undef FC_LIST
@@ -78,6 +92,7 @@
 #undef FC_T
 #undef FC_LANES
 #undef FC_COMPLEX
+#undef FC_UNFUSED
 
 #include "rows.inc.h"
 
@@ -89,9 +104,17 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .direct_vectors = FC_DIRECT_VECTORS,
     .gemm_pixels = FC_GEMM_PIXELS,
     .gemm_vectors = FC_GEMM_VECTORS,
-    .load_rows = {load_copy2, load_copy4, load_copy8, load_copy16, load_u8_u16, load_bool_f32, load_f16_f32},
-    .store_rows = {store_copy2, store_copy4, store_copy8, store_copy16, store_u8_u16, store_bool_f32, store_f16_f32},
-    .direct = {direct_f32, direct_f64, direct_c64, direct_c128, direct_u16, direct_u32, direct_u64},
+    .load_rows = {load_copy2, load_copy4, load_copy8, load_copy16, load_u8_u16, load_bool_f32, load_f16_f32,
+                  load_u8_f32, load_i8_f32, load_u16_f32, load_i16_f32,
+                  load_u8_f64, load_i8_f64, load_u16_f64, load_i16_f64,
+                  load_u32_f64, load_i32_f64, load_u64_f64, load_i64_f64, load_bool_f64, load_f32_f64},
+    .store_rows = {store_copy2, store_copy4, store_copy8, store_copy16, store_u8_u16, store_bool_f32, store_f16_f32,
+                   store_u8_f32, store_i8_f32, store_u16_f32, store_i16_f32,
+                   store_u8_f64, store_i8_f64, store_u16_f64, store_i16_f64,
+                   store_u32_f64, store_i32_f64, store_u64_f64, store_i64_f64, store_bool_f64, store_f32_f64},
+    .direct = {direct_f32, direct_f64, direct_c64, direct_c128, direct_u16, direct_u32, direct_u64, direct_f64_unfused},
+    .fold = fold_f64,
+    .sum = {sum_f32, sum_f64},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
     .fft_columns = {fft_columns_f32, fft_columns_f64},

@@ -116,3 +116,117 @@ typedef uint64_t pair64 __attribute__((vector_size(16)));
 #define FC_LOAD(x) half_to_float(x)
 #define FC_STORE(x) float_to_half(x)
 #include "row.inc.h"
+
+/* Integers in float lanes: cut towards zero when stored, by way of 32 or 64 bits as C does it on these machines. */
+
+#define FC_NAME u8_f32
+#define FC_COPY 0
+#define FC_STORED uint8_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint8_t)(int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME i8_f32
+#define FC_COPY 0
+#define FC_STORED int8_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int8_t)(int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME u16_f32
+#define FC_COPY 0
+#define FC_STORED uint16_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint16_t)(int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME i16_f32
+#define FC_COPY 0
+#define FC_STORED int16_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int16_t)(int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME u8_f64
+#define FC_COPY 0
+#define FC_STORED uint8_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint8_t)(int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME i8_f64
+#define FC_COPY 0
+#define FC_STORED int8_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int8_t)(int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME u16_f64
+#define FC_COPY 0
+#define FC_STORED uint16_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint16_t)(int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME i16_f64
+#define FC_COPY 0
+#define FC_STORED int16_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int16_t)(int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME u32_f64
+#define FC_COPY 0
+#define FC_STORED uint32_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint32_t)(int64_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME i32_f64
+#define FC_COPY 0
+#define FC_STORED int32_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int32_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME u64_f64
+#define FC_COPY 0
+#define FC_STORED uint64_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) ((double)(x))
+#define FC_STORE(x) ((x) < 0x1p63 ? (uint64_t)(int64_t)(x) : (uint64_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME i64_f64
+#define FC_COPY 0
+#define FC_STORED int64_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) ((double)(x))
+#define FC_STORE(x) ((int64_t)(x))
+#include "row.inc.h"
+
+#define FC_NAME bool_f64
+#define FC_COPY 0
+#define FC_STORED uint8_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) ((x) ? 1.0 : 0.0)
+#define FC_STORE(x) ((x) >= 1 || (x) <= -1)
+#include "row.inc.h"
+
+#define FC_NAME f32_f64
+#define FC_COPY 0
+#define FC_STORED float
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((float)(x))
+#include "row.inc.h"

@@ -16,6 +16,16 @@
 #define FC_UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* The value of a vector, of which the compiler knows nothing more: it can neither load it again nor contract the product
+ * it is with a sum. */
+#if defined(__x86_64__)
+#define FC_OPAQUE(vector) __asm__("" : "+v"(vector))
+#elif defined(__aarch64__)
+#define FC_OPAQUE(vector) __asm__("" : "+w"(vector))
+#else
+#define FC_OPAQUE(vector) __asm__("" : "+m"(vector))
+#endif
+
 /* Element order of: neighbours swapped; the lower (upper) halves of two vectors, alternating. */
 #define FC_SWAP_2 1, 0
 #define FC_SWAP_4 1, 0, 3, 2

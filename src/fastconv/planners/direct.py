@@ -14,6 +14,7 @@ from .._problem import ConvProblem
 from ..drivers import direct, levels
 from .tiles import (
     COMPUTE,
+    STORAGE,
     Choice,
     Segments,
     TilePlan,
@@ -52,6 +53,8 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     compute = COMPUTE.get(problem.dtype)
     if compute is None:
         return Choice("direct", refusal=f"no kernel for {problem.dtype}")
+    if problem.stored is not None and any((dtype, compute.dtype) not in STORAGE for dtype in problem.stored):
+        return Choice("direct", refusal=f"{problem.stored} do not load and store as {compute.dtype}")
     if refusal := too_large(problem):
         return Choice("direct", refusal=refusal)
     sizes = levels.describe(level)
@@ -69,7 +72,13 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     band, wide = sizes["direct_rows"], lanes * sizes["direct_vectors"]
     tile_rows, tile_columns = direct_tile(problem, item, band, wide, layout_of)
     layout = layout_of(tile_rows, tile_columns)
-    can_read_plain = item == problem.dtype.itemsize and x.stride == 1 and all(a.input_dilation == 1 for a in axes)
+    stored = problem.dtype if problem.stored is None else problem.stored[0]
+    can_read_plain = (
+        item == stored.itemsize
+        and stored.kind == problem.dtype.kind
+        and x.stride == 1
+        and all(a.input_dilation == 1 for a in axes)
+    )
     inside_y, inside_x = (inside(y), inside(x)) if can_read_plain else ((0, 0), (0, 0))
     row_blocks = edges(y.out, *inside_y, band, tile_rows)
     chunks = edges(x.out, *inside_x, wide, tile_columns)
@@ -109,7 +118,9 @@ def direct_tile(
 
     y, x = two_axes(problem)[-2:]
     tile_rows = max(min(_tunables.DIRECT_TILE_ROWS, y.out), 1)
-    tile_columns = max(min(_tunables.DIRECT_TILE_ROW_BYTES // item, x.out), 1)
+    # A lone row has a tile to itself.
+    row_bytes = _tunables.DIRECT_TILE_ROW_BYTES * (_tunables.DIRECT_TILE_ROWS // 2 if y.out == 1 else 1)
+    tile_columns = max(min(row_bytes // item, x.out), 1)
     while tile_rows > band and not fits(tile_rows, tile_columns):
         tile_rows = max(tile_rows // 2, band)
     while tile_columns > wide and not fits(tile_rows, tile_columns):

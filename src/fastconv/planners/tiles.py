@@ -43,6 +43,29 @@ COMPUTE = {
 }
 
 
+# How a stored dtype gets into a lane of another one and back: the index of fc_storage. Lanes of its own are in COMPUTE.
+STORAGE = {
+    (np.dtype(stored), np.dtype(lane)): kind
+    for lane, first, names in [
+        ("float32", 7, ("uint8", "int8", "uint16", "int16")),
+        (
+            "float64",
+            11,
+            ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool", "float32"),
+        ),
+    ]
+    for kind, stored in enumerate(names, first)
+} | {(dtype, compute.dtype): compute.storage for dtype, compute in COMPUTE.items()}
+
+# fc_compute for doubles whose products are rounded before they are added.
+UNFUSED = 7
+
+
+def unfused(arithmetic: np.dtype[Any], out: np.dtype[Any]) -> bool:
+    """Return whether sums are cut to integers, so that their last bit may show."""
+    return arithmetic.kind == "f" and out.kind in "biu"
+
+
 class Segments(NamedTuple):
     """The taps of an axis, in runs that share a residue modulo the stride.
 
@@ -77,7 +100,10 @@ class TilePlan:
 
     level: str
     compute: int
-    storage: int
+    storage: int  # of the weights
+    x_storage: int
+    out_storage: int
+    out_copies: bool  # the result is stored as it is computed
     computed_bytes: int
     part_bytes: int
     fill: bytes
@@ -169,10 +195,14 @@ def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
 def common(problem: ConvProblem, level: str, compute: Compute, axes: tuple[Axis, ...]) -> dict[str, Any]:
     """Return what the tiles of every algorithm share."""
     fill = np.frombuffer(problem.fill, problem.dtype).astype(compute.dtype).tobytes()
+    x, out = problem.stored or (problem.dtype, problem.dtype)
     return {
         "level": level,
-        "compute": compute.compute,
+        "compute": UNFUSED if problem.stored is not None and unfused(problem.dtype, out) else compute.compute,
         "storage": compute.storage,
+        "x_storage": STORAGE[x, compute.dtype],
+        "out_storage": STORAGE[out, compute.dtype],
+        "out_copies": out.itemsize == compute.dtype.itemsize and out.kind == compute.dtype.kind,
         "computed_bytes": compute.dtype.itemsize,
         "part_bytes": compute.part_bytes,
         "fill": fill,

@@ -1,0 +1,241 @@
+"""Plans of passes along single axes: which two are fused, what a row is, and the tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _tunables
+from .._problem import Axis
+from ..drivers import levels
+from ..drivers.separable import Stage
+from .tiles import COMPUTE, STORAGE, UNFUSED
+
+# As in separable.pyx.
+WEIGHTS, FOLD, BOX = range(3)
+
+
+class AxisPass(NamedTuple):
+    """A pass along one axis, in the lane's dtype.
+
+    Attributes
+    ----------
+    axis : int
+    spec : Axis
+    weights : ndarray or None
+        None for the mean of `spec.k` samples.
+    fill : bytes
+        One element, what "constant" reads outside.
+    """
+
+    axis: int
+    spec: Axis
+    weights: np.ndarray | None
+    fill: bytes
+
+
+class PassPlan(NamedTuple):
+    """A pass as the driver reads it."""
+
+    kind: int
+    symmetry: int
+    axis: Axis
+    step: int
+    weights: np.ndarray
+    columns: np.ndarray
+    fill: bytes
+
+
+class StagePlan(NamedTuple):
+    """What a driver's stage is built from. Strides and sizes of the result are those of a contiguous array."""
+
+    compute: int
+    x_storage: int
+    out_storage: int
+    x_bytes: int
+    out_bytes: int
+    computed_bytes: int
+    part_bytes: int
+    x_copies: bool
+    out_copies: bool
+    rows: int
+    row_length: int
+    inner: int
+    y_axis: int
+    x_axis: int
+    out_y: int
+    batch_axes: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    out_batch: tuple[int, ...]
+    y: PassPlan | None
+    x: PassPlan | None
+    y_first: bool
+    tile_rows: int
+    tile_columns: int
+    products: float
+
+
+class Lanes(NamedTuple):
+    """What passes compute in: the dtype of the lanes, and whether their products are rounded before they are added."""
+
+    dtype: np.dtype[Any]
+    unfused: bool
+
+
+def serves(x: np.dtype[Any], lanes: Lanes, out: np.dtype[Any]) -> bool:
+    """Return whether the kernels load x into the lanes and store them as out."""
+    return (x, lanes.dtype) in STORAGE and (out, lanes.dtype) in STORAGE
+
+
+def symmetry_of(weights: np.ndarray) -> int:
+    """Return 1 for a symmetric kernel of odd length, -1 for an antisymmetric one, by equality, else 0."""
+    if len(weights) % 2 == 0:
+        return 0
+    half = len(weights) // 2
+    # The middle weight does not take part: it belongs to no pair.
+    before, after = weights[:half], weights[:half:-1]
+    if np.array_equal(before, after):
+        return 1
+    return -1 if np.array_equal(before, -after) else 0
+
+
+def fuse(passes: Sequence[AxisPass], shape: Sequence[int]) -> list[tuple[AxisPass | None, AxisPass | None, bool]]:
+    """Return the stages: a pass across rows, a pass along rows, and whether the former comes first."""
+
+    def along(step: AxisPass) -> bool:
+        return math.prod(shape[step.axis + 1 :]) <= _tunables.SEPARABLE_INNER
+
+    stages: list[tuple[AxisPass | None, AxisPass | None, bool]] = []
+    rest = list(passes)
+    while rest:
+        first, second = rest[0], rest[1] if len(rest) > 1 else None
+        if second is not None and along(first) != along(second):
+            y, x = (second, first) if along(first) else (first, second)
+            # In three dimensions the first axis goes alone, and the last two together.
+            pair = y.axis < x.axis and not (len(rest) > 2 and not along(first) and along(rest[2]) and not along(second))
+            if pair:
+                stages.append((y, x, y is first))
+                del rest[:2]
+                continue
+        stages.append((None, first, False) if along(first) else (first, None, True))
+        del rest[0]
+    return stages
+
+
+def plan_stages(
+    shape: Sequence[int],
+    x: np.dtype[Any],
+    lanes: Lanes,
+    out: np.dtype[Any],
+    passes: Sequence[AxisPass],
+    level: str,
+) -> list[Stage]:
+    """Return the stages that take an array of a shape through passes; each reads what the one before it wrote."""
+    stages = []
+    for y, along, y_first in fuse(passes, shape):
+        stages.append(Stage(level, plan_stage(shape, x, lanes, out, (y, along), y_first, level)))
+        x = out
+    return stages
+
+
+def needs_contiguous(shape: Sequence[int], passes: Sequence[AxisPass]) -> bool:
+    """Return whether rows run over several axes, so that these have to follow each other in memory."""
+    y, x, _ = fuse(passes, shape)[0]
+    last = x.axis if x is not None else y.axis + 1 if y is not None else 0
+    return len(shape) - last > 1
+
+
+def plan_stage(
+    shape: Sequence[int],
+    x_dtype: np.dtype[Any],
+    lanes: Lanes,
+    out_dtype: np.dtype[Any],
+    pair: tuple[AxisPass | None, AxisPass | None],
+    y_first: bool,
+    level: str,
+) -> StagePlan:
+    """Plan one stage: its rows, the batch of its images and its tiles."""
+    y, x = pair
+    compute = COMPUTE[lanes.dtype]
+    item = compute.dtype.itemsize
+    # Rows begin at the axis of x, or behind that of y; what lies behind it is part of them.
+    row_axis = x.axis if x is not None else y.axis + 1 if y is not None else 0
+    y_axis = y.axis if y is not None else row_axis - 1
+    inner = math.prod(shape[row_axis + 1 :]) if x is not None else 1
+    row_length = math.prod(shape[row_axis:])
+    batch_axes = tuple(axis for axis in range(row_axis) if axis != y_axis)
+    strides = [math.prod(shape[axis + 1 :]) * out_dtype.itemsize for axis in range(len(shape))]
+    rows = shape[y_axis] if y_axis >= 0 else 1
+    sizes = levels.describe(level)
+    lane_count = max(sizes["vector_bytes"] // item, 1)
+    tile_rows, tile_columns = stage_tile(pair, row_length, inner, item, lane_count)
+    return StagePlan(
+        compute=UNFUSED if lanes.unfused else compute.compute,
+        x_storage=STORAGE[x_dtype, lanes.dtype],
+        out_storage=STORAGE[out_dtype, lanes.dtype],
+        x_bytes=x_dtype.itemsize,
+        out_bytes=out_dtype.itemsize,
+        computed_bytes=item,
+        part_bytes=compute.part_bytes,
+        x_copies=x_dtype == lanes.dtype,
+        out_copies=out_dtype == lanes.dtype,
+        rows=rows,
+        row_length=row_length,
+        inner=inner,
+        y_axis=y_axis,
+        x_axis=row_axis if row_axis == len(shape) - 1 else -1,
+        out_y=strides[y_axis] if y_axis >= 0 else 0,
+        batch_axes=batch_axes,
+        batch_sizes=tuple(shape[axis] for axis in batch_axes),
+        out_batch=tuple(strides[axis] for axis in batch_axes),
+        y=None if y is None else plan_pass(y, 1, lanes),
+        x=None if x is None else plan_pass(x, inner, lanes),
+        y_first=y_first,
+        tile_rows=max(min(tile_rows, rows), 1),
+        tile_columns=tile_columns,
+        products=float(sum(p.spec.k if p.weights is not None else 8 for p in pair if p is not None)),
+    )
+
+
+def stage_tile(
+    pair: tuple[AxisPass | None, AxisPass | None], row_length: int, inner: int, item: int, lanes: int
+) -> tuple[int, int]:
+    """Return rows and columns of a tile: whole rows where they are short, and as tall as the cache allows."""
+    ky, kx = (1 if p is None else p.spec.k for p in pair)
+    halo = (kx - 1) * inner
+    powers = max(0 if p is None or p.weights is not None else int(math.log(p.spec.k, 4)) for p in pair)
+
+    def cut(columns: int) -> int:
+        unit = inner * lanes
+        return min(max(-(-columns // unit), 1) * unit, row_length)
+
+    def most_rows(columns: int) -> int:
+        row_bytes = (columns + halo + 2 * lanes) * item
+        return int((_tunables.SEPARABLE_TILE_BYTES // row_bytes - (1 + powers) * (ky - 1)) // (2 + powers))
+
+    columns = row_length
+    if row_length * item > _tunables.SEPARABLE_ROW_BYTES:
+        columns = cut(max(_tunables.SEPARABLE_ROW_BYTES // 2 // item, 2 * halo))
+    least = max(2 * halo, _tunables.SEPARABLE_ROW_BYTES // 16 // item)
+    while columns > least and most_rows(columns) < (ky - 1) // 2:
+        columns = cut(columns // 2)
+    wanted = 16 if ky <= _tunables.SEPARABLE_PLAIN_ROWS else max(16, ky - 1)
+    return max(min(most_rows(columns), wanted) // 4 * 4, 4), columns
+
+
+def plan_pass(step: AxisPass, inner: int, lanes: Lanes) -> PassPlan:
+    """Return a pass as the driver reads it, its samples `inner` elements apart."""
+    weights = np.zeros(0, lanes.dtype) if step.weights is None else np.ascontiguousarray(step.weights, lanes.dtype)
+    kind = BOX if step.weights is None else FOLD if lanes.unfused else WEIGHTS
+    return PassPlan(
+        kind=kind,
+        symmetry=symmetry_of(weights) if kind == FOLD else 0,
+        axis=step.spec,
+        step=inner,
+        weights=weights,
+        columns=np.arange(step.spec.k if kind == WEIGHTS else 0, dtype=np.intp) * inner,
+        fill=step.fill,
+    )
