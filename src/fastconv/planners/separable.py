@@ -244,6 +244,8 @@ def stage_tile(
     while columns > least and most_rows(columns) < (ky - 1) // 2:
         columns = cut(columns // 2)
     wanted = 16 if ky <= _tunables.SEPARABLE_PLAIN_ROWS else max(16, ky - 1)
+    if pair[0] is not None and pair[0].weights is None:
+        wanted = max(16, _tunables.SEPARABLE_BOX_ROWS * (ky - 1))
     return max(min(most_rows(columns), wanted) // 4 * 4, 4), columns
 
 
