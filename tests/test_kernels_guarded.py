@@ -193,3 +193,16 @@ def test_several_threads(fences):
     x, w = data((1, 16, 32, 100), most=1), data((33, 16, 5, 5), seed=1, most=1)
     expected = _reference.conv(x, w, padding="same", layout="NCHW")
     Fences(1 << 20).conv(x, w, expected, padding="same", layout="NCHW", algorithm="gemm", threads=2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "uint8", "int16", "int64"])
+def test_lines(level, fences, dtype):
+    """One-dimensional kernels: whole groups of columns, what is left of them, and tails of the row."""
+    x = data(900, dtype, most=1)
+    for k in (2, 3, 8, 9, 16, 17, 20, 33, 40, 64, 70, 100, 140):
+        w = data(k, dtype, 1, most=1)
+        valid = _reference.conv(x, w)
+        for width in (*WIDTHS[::4], 257, 300, 520, 700):
+            fences.conv(x[: width + k - 1], w, valid[:width], algorithm="direct")
+            same = _reference.conv(x[:width], w, padding="full")
+            fences.conv(x[:width], w, same, algorithm="direct", padding="full")

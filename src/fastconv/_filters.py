@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _tunables, core
-from ._problem import Axis
+from ._plan import Schedule
+from ._problem import Axis, Operands, as_array
 from .drivers import levels
 from .drivers import threads as _threads
 from .drivers.separable import Stage
@@ -63,24 +64,58 @@ def correlate(
     threads: int | None = None,
 ) -> np.ndarray:
     """Correlate x with a kernel of as many axes; the result has x's shape and the given dtype."""
-    arithmetic, w = arithmetic_of(x.dtype, w, dtype)
-    if arithmetic.kind in "iu" and not _is_whole(fill_value):
+    x, w = as_array(x, "x"), as_array(w, "w")
+    # Large kernels are not worth the memory that remembering them takes.
+    make = _plan_correlation if w.nbytes <= _tunables.REMEMBERED_BYTES else _plan_correlation.__wrapped__
+    fill = _scalar(fill_value)
+    key = (x.shape, x.dtype, w.shape, w.tobytes(), w.dtype, dtype, tuple(lo), tuple(boundary), *fill)
+    plan = make(*key, levels.current())
+    x = x if x.dtype == plan.x_dtype and x.dtype.isnative else x.astype(plan.x_dtype)
+    result = core.execute(plan.schedule, Operands(x, plan.w, None, None), threads)
+    return as_result(result, dtype)
+
+
+class _CorrelationPlan(NamedTuple):
+    """A correlation of arrays of one shape and dtype: what x is converted to, and the weights as the schedule's."""
+
+    x_dtype: np.dtype[Any]
+    w: np.ndarray
+    schedule: Schedule
+
+
+@lru_cache(maxsize=256)
+def _plan_correlation(
+    shape: tuple[int, ...],
+    x_dtype: np.dtype[Any],
+    w_shape: tuple[int, ...],
+    w_bytes: bytes,
+    w_dtype: np.dtype[Any],
+    dtype: np.dtype[Any],
+    lo: tuple[int, ...],
+    boundary: tuple[str, ...],
+    fill_bytes: bytes,
+    fill_dtype: np.dtype[Any],
+    level: str,
+) -> _CorrelationPlan:
+    """Plan an N-D correlation; level is that in use, a part of the key."""
+    fill = np.frombuffer(fill_bytes, fill_dtype)[0]
+    arithmetic, w = arithmetic_of(x_dtype, np.frombuffer(w_bytes, w_dtype).reshape(w_shape), dtype)
+    if arithmetic.kind in "iu" and not _is_whole(fill):
         arithmetic = np.dtype(np.float64)
-    options: dict[str, Any] = {
-        "padding": [(before, k - 1 - before) for before, k in zip(lo, w.shape, strict=True)],
-        "boundary": list(boundary),
-        "fill_value": np.asarray(fill_value).astype(arithmetic)[()],
-    }
-    w = w.astype(arithmetic, copy=False)
-    lane = COMPUTE[arithmetic].dtype if arithmetic in COMPUTE else None
-    if (
-        lane is not None
-        and arithmetic.kind in "fc"
-        and all((stored.newbyteorder("="), lane) in STORAGE for stored in (x.dtype, dtype))
-    ):
-        schedule, operands = core.prepare(x, w, dtype=arithmetic, result=dtype, **options)
-        return core.execute(schedule, operands, threads)
-    return as_result(core.conv(x.astype(arithmetic, copy=False), w, threads=threads, **options), dtype)
+    native = x_dtype.newbyteorder("=")
+    lane = COMPUTE[arithmetic].dtype if arithmetic in COMPUTE and arithmetic.kind in "fc" else None
+    direct = (native, lane) in STORAGE and (dtype, lane) in STORAGE
+    stand_in = np.broadcast_to(np.zeros((), native if direct else arithmetic), shape)
+    schedule, operands = core.prepare(
+        stand_in,
+        w.astype(arithmetic),
+        padding=[(before, k - 1 - before) for before, k in zip(lo, w_shape, strict=True)],
+        boundary=list(boundary),
+        fill_value=fill.astype(arithmetic)[()],
+        dtype=arithmetic,
+        result=dtype if direct and not native == dtype == arithmetic else None,
+    )
+    return _CorrelationPlan(stand_in.dtype, operands.w, schedule)
 
 
 def _is_whole(value: Any) -> bool:
@@ -94,7 +129,9 @@ def correlate_axes(
     steps = tuple(
         (p.axis, p.weights.tobytes(), p.weights.dtype, p.lo, p.boundary, *_scalar(p.fill_value)) for p in passes
     )
-    plan = _plan_axes(x.shape, x.dtype, dtype, steps, levels.current())
+    remember = sum(p.weights.nbytes for p in passes) <= _tunables.REMEMBERED_BYTES
+    make = _plan_axes if remember else _plan_axes.__wrapped__
+    plan = make(x.shape, x.dtype, dtype, steps, levels.current())
     if plan is not None:
         return plan.run(x, threads)
     result = x

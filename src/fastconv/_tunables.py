@@ -62,11 +62,17 @@ SEPARABLE_ROW_BYTES: Final = 32 * 1024
 # every tile packs the rows that its kernel reaches once more.
 SEPARABLE_TILE_BYTES: Final = 1280 * 1024
 
-# A box's sums of one kind stay in half of L1, as strips of 32 rows or as a few rows.
+# A box's sums of one kind stay in L1, as strips of a tile or as a few of its rows.
 SEPARABLE_BOX_BYTES: Final = 32 * 1024
+
+# Rows of a tile over the rows that its kernel reaches beyond it, where those are filtered or packed once more.
+SEPARABLE_BOX_ROWS: Final = 2
 
 # Trailing axes of no more elements than these are filtered along with the axis in front of them, as RGB is.
 SEPARABLE_INNER: Final = 16
+
+# Bytes of weights that a remembered filter may hold.
+REMEMBERED_BYTES: Final = 64 * 1024
 
 # --- implicit GEMM ---------------------------------------------------------------------------------------------------
 

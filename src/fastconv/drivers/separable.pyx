@@ -26,7 +26,7 @@ cnp.import_array()
 
 cdef enum:
     MAX_BATCH = 64
-    MAX_TERMS = 128  # of a box: at most 3 for each power of 4 in its size
+    MAX_TERMS = 256  # of a box, see box_factors in the planner
     MAX_POWERS = 32
 
 cdef enum:
@@ -46,12 +46,14 @@ cdef struct Pass:
     ptrdiff_t step          # elements between two taps of the horizontal pass
     const char *weights
     const ptrdiff_t *columns
+    const ptrdiff_t *factors  # of a box
+    ptrdiff_t n_factors
     char fill[16]
 
 cdef struct Scratch:
     char *packed
     char *middle
-    char *powers            # of a box: sums of 4, 16, 64 ... samples
+    char *powers            # of a box: sums of more and more samples
     char *stored            # rows as they are stored
     char *out
     ptrdiff_t *row_offset
@@ -138,7 +140,7 @@ cdef class Stage:
         # An odd number of cache lines from row to row: those of a power of two would share a few sets.
         self.packed_pitch += self.lanes * ((self.packed_pitch // self.lanes + 1) % 2)
         self.packed_rows = self.tile_rows + (self.y.axis.k - 1 if self.has_y else 0)
-        self.powers = max(powers_of(&self.y) if self.has_y else 0, powers_of(&self.x) if self.has_x else 0)
+        self.powers = max(self.y.n_factors, self.x.n_factors)
         self.work = <double>self.batch_count * self.rows * self.row_length * self.parts * plan.products
         self.thread_bytes = (
             lines(sizeof(Scratch))
@@ -450,10 +452,10 @@ cdef class Stage:
     cdef void box(self, const Pass *p, Scratch *scratch, const char *src, ptrdiff_t pitch, ptrdiff_t step, char *dst,
                   ptrdiff_t dst_pitch, ptrdiff_t height, ptrdiff_t width, bint slack) noexcept nogil:
         """A mean, in pieces whose sums stay in L1: strips of a pass down the rows, a few rows of one along them."""
-        cdef ptrdiff_t strip = BOX_BYTES // (32 * self.item) // self.lanes * self.lanes
+        cdef ptrdiff_t strip = max(BOX_BYTES // ((height + p.axis.k) * self.item) // self.lanes, 4) * self.lanes
         cdef ptrdiff_t few = max(BOX_BYTES // 2 // (width * self.item), 1)
         cdef ptrdiff_t at = 0, n
-        if powers_of(p) == 0:
+        if p.n_factors == 0:
             self.box_block(p, scratch, src, pitch, step, dst, dst_pitch, height, width, slack)
         elif p == &self.y:
             while at < width:
@@ -471,38 +473,43 @@ cdef class Stage:
 
     cdef void box_block(self, const Pass *p, Scratch *scratch, const char *src, ptrdiff_t pitch, ptrdiff_t step,
                         char *dst, ptrdiff_t dst_pitch, ptrdiff_t height, ptrdiff_t width, bint slack) noexcept nogil:
-        """A mean: sums of 4, of 16, ... neighbours, and of these what the size is made of. Nothing is subtracted."""
+        """A mean: sums of a few neighbours, of a few of these, and so on, and of all these what the size is made of.
+
+        Nothing is subtracted, so nothing drifts and a NaN stays in its window.
+        """
         cdef fc_sum_tile tile
         cdef const void *terms[MAX_TERMS]
         cdef ptrdiff_t pitches[MAX_TERMS]
         cdef const char *sums[MAX_POWERS]
         cdef ptrdiff_t sum_pitch[MAX_POWERS]
-        cdef ptrdiff_t size = p.axis.k, power, at, l, n, levels = powers_of(p)
+        cdef ptrdiff_t size = p.axis.k, power, at, l, n, factor
         cdef bint down = p == &self.y
         tile.terms, tile.pitches = terms, pitches
         tile.divisor = 1
         sums[0], sum_pitch[0] = src, pitch * self.parts
         power = 1
-        for l in range(1, levels + 1):
-            for n in range(4):
+        for l in range(1, p.n_factors + 1):
+            factor = p.factors[l - 1]
+            for n in range(factor):
                 terms[n] = sums[l - 1] + n * power * self.step_bytes(down, step, sum_pitch[l - 1])
                 pitches[n] = sum_pitch[l - 1]
-            power *= 4
+            power *= factor
             sums[l], sum_pitch[l] = scratch.powers + (l - 1) * self.block_bytes(), self.packed_pitch * self.parts
-            tile.n_terms, tile.dst, tile.dst_pitch = 4, <char *>sums[l], sum_pitch[l]
+            tile.n_terms, tile.dst, tile.dst_pitch = factor, <char *>sums[l], sum_pitch[l]
             tile.height = height + (size - power if down else 0)
             tile.width = (width + (0 if down else (size - power) * step)) * self.parts
             # Sums of samples that stand in the input must not reach beyond them.
             tile.slack = slack or l > 1
             self.sum(&tile)
         n = at = 0
-        for l in range(levels, -1, -1):
+        for l in range(p.n_factors, -1, -1):
             while at + power <= size:
                 terms[n] = sums[l] + at * self.step_bytes(down, step, sum_pitch[l])
                 pitches[n] = sum_pitch[l]
                 n += 1
                 at += power
-            power //= 4
+            if l > 0:
+                power //= p.factors[l - 1]
         tile.n_terms, tile.divisor = n, <double>size
         tile.dst, tile.dst_pitch = dst, dst_pitch * self.parts
         tile.height, tile.width, tile.slack = height, width * self.parts, slack
@@ -510,17 +517,6 @@ cdef class Stage:
 
     cdef ptrdiff_t step_bytes(self, bint down, ptrdiff_t step, ptrdiff_t pitch) noexcept nogil:
         return pitch * self.part_bytes if down else step * self.item
-
-
-cdef ptrdiff_t powers_of(const Pass *p) noexcept nogil:
-    """How many powers of 4 a box is made of, beside the samples themselves."""
-    cdef ptrdiff_t power = 4, n = 0
-    if p.kind != BOX:
-        return 0
-    while power <= p.axis.k:
-        power *= 4
-        n += 1
-    return n
 
 
 cdef void copy_elements(char *row, const ptrdiff_t *index, ptrdiff_t origin, ptrdiff_t start, ptrdiff_t stop,
@@ -546,6 +542,8 @@ cdef Pass bound(object plan):
     p.step = plan.step
     p.weights = cnp.PyArray_BYTES(plan.weights)
     p.columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.columns)
+    p.factors = <const ptrdiff_t *>cnp.PyArray_DATA(plan.factors)
+    p.n_factors = len(plan.factors)
     memset(p.fill, 0, 16)
     memcpy(p.fill, <const char *>fill, len(fill))
     return p

@@ -5,6 +5,13 @@
 typedef FC_STORED FC_ID(stored) __attribute__((aligned(1), may_alias));
 typedef FC_COMPUTED FC_ID(computed) __attribute__((may_alias));
 
+/* Its owner keeps the fill value at any address. */
+FC_INLINE FC_COMPUTED FC_ID(fill_of)(const fc_row_map *map) {
+    FC_COMPUTED fill;
+    __builtin_memcpy(&fill, map->fill, sizeof(fill));
+    return fill;
+}
+
 FC_INLINE void FC_ID(load_run)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i++)
         dst[i] = FC_LOAD(*(const FC_ID(stored) *)(src + i * stride_bytes));
@@ -12,7 +19,7 @@ FC_INLINE void FC_ID(load_run)(FC_ID(computed) *dst, const char *src, ptrdiff_t 
 
 FC_INLINE void FC_ID(load_halo)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, const fc_row_map *map,
                                 ptrdiff_t start, ptrdiff_t stop) {
-    const FC_COMPUTED fill = *(const FC_ID(computed) *)map->fill, zero = {0};
+    const FC_COMPUTED fill = FC_ID(fill_of)(map), zero = {0};
     for (ptrdiff_t i = start; i < stop; i++) {
         const ptrdiff_t at = map->index[i];
         if (at >= 0)
@@ -39,7 +46,7 @@ FC_INLINE void FC_ID(load_run_of)(FC_ID(computed) *dst, const char *src, ptrdiff
 
 static void FC_ID(load)(void *dst, ptrdiff_t dst_pitch, const char *plane, const ptrdiff_t *row_offset,
                         ptrdiff_t n_rows, ptrdiff_t stride_bytes, const fc_row_map *map) {
-    const FC_COMPUTED fill = *(const FC_ID(computed) *)map->fill, zero = {0};
+    const FC_COMPUTED fill = FC_ID(fill_of)(map), zero = {0};
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         FC_ID(computed) *row = (FC_ID(computed) *)dst + r * dst_pitch;
         const char *src = plane + row_offset[r];

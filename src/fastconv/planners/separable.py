@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ class PassPlan(NamedTuple):
     step: int
     weights: np.ndarray
     columns: np.ndarray
+    factors: np.ndarray
     fill: bytes
 
 
@@ -200,13 +202,32 @@ def plan_stage(
     )
 
 
+@lru_cache(maxsize=256)
+def box_factors(size: int) -> tuple[int, ...]:
+    """Return how many sums of each kind make one of the next, for the fewest loads and stores of a box."""
+    digits = range(2, 13)
+    choices: list[tuple[int, ...]] = [(), *((a,) for a in digits), *((a, b) for a in digits for b in digits)]
+    # 5 ** 20 is beyond every axis.
+    choices += [(a,) * depth for a in (3, 4, 5) for depth in range(3, 20)]
+    return min((c for c in choices if math.prod(c) <= size), key=lambda c: box_loads(size, c))
+
+
+def box_loads(size: int, factors: tuple[int, ...]) -> int:
+    """Return the loads and stores of a box that is put together by the factors."""
+    count = sum(factors) + len(factors)
+    for power in (math.prod(factors[:n]) for n in range(len(factors), -1, -1)):
+        count += size // power
+        size %= power
+    return count
+
+
 def stage_tile(
     pair: tuple[AxisPass | None, AxisPass | None], row_length: int, inner: int, item: int, lanes: int
 ) -> tuple[int, int]:
     """Return rows and columns of a tile: whole rows where they are short, and as tall as the cache allows."""
     ky, kx = (1 if p is None else p.spec.k for p in pair)
     halo = (kx - 1) * inner
-    powers = max(0 if p is None or p.weights is not None else int(math.log(p.spec.k, 4)) for p in pair)
+    powers = max(0 if p is None or p.weights is not None else len(box_factors(p.spec.k)) for p in pair)
 
     def cut(columns: int) -> int:
         unit = inner * lanes
@@ -223,6 +244,8 @@ def stage_tile(
     while columns > least and most_rows(columns) < (ky - 1) // 2:
         columns = cut(columns // 2)
     wanted = 16 if ky <= _tunables.SEPARABLE_PLAIN_ROWS else max(16, ky - 1)
+    if pair[0] is not None and pair[0].weights is None:
+        wanted = max(16, _tunables.SEPARABLE_BOX_ROWS * (ky - 1))
     return max(min(most_rows(columns), wanted) // 4 * 4, 4), columns
 
 
@@ -237,5 +260,6 @@ def plan_pass(step: AxisPass, inner: int, lanes: Lanes) -> PassPlan:
         step=inner,
         weights=weights,
         columns=np.arange(step.spec.k if kind == WEIGHTS else 0, dtype=np.intp) * inner,
+        factors=np.array(box_factors(step.spec.k) if kind == BOX else (), np.intp),
         fill=step.fill,
     )
