@@ -452,7 +452,9 @@ cdef class Stage:
     cdef void box(self, const Pass *p, Scratch *scratch, const char *src, ptrdiff_t pitch, ptrdiff_t step, char *dst,
                   ptrdiff_t dst_pitch, ptrdiff_t height, ptrdiff_t width, bint slack) noexcept nogil:
         """A mean, in pieces whose sums stay in L1: strips of a pass down the rows, a few rows of one along them."""
-        cdef ptrdiff_t strip = max(BOX_BYTES // ((height + p.axis.k) * self.item) // self.lanes, 4) * self.lanes
+        # Whole register tiles of the widest level.
+        cdef ptrdiff_t unit = 8 * self.lanes
+        cdef ptrdiff_t strip = max(BOX_BYTES // ((height + p.axis.k) * self.item) // unit, 1) * unit
         cdef ptrdiff_t few = max(BOX_BYTES // 2 // (width * self.item), 1)
         cdef ptrdiff_t at = 0, n
         if p.n_factors == 0:

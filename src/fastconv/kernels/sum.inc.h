@@ -1,5 +1,6 @@
 /* Sums of rows that lie anywhere, of which box filters are made. */
-#define SUM_VECTORS 4
+/* Finding a term costs as much as adding a few vectors of it. */
+#define SUM_VECTORS (FC_VECTOR_BYTES == 64 ? 8 : 4)
 
 typedef __typeof__((FC_ID(vec)){0} == (FC_ID(vec)){0}) FC_ID(mask);
 
