@@ -52,4 +52,4 @@ def test_a_fraction_outside_an_integer_image():
 )
 def test_columns_and_outer_products(shapes):
     x, w = data(shapes[0]), data(shapes[1], seed=1)
-    assert_same(convolve2d(x, w), _reference.conv(x, w, padding="full", flip=True))
+    assert_same(convolve2d(x, w, algorithm="direct"), _reference.conv(x, w, padding="full", flip=True))

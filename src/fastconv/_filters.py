@@ -119,7 +119,7 @@ def _plan_correlation(
 
 
 def _is_whole(value: Any) -> bool:
-    return bool(np.isfinite(value) and np.trunc(value) == value and abs(value) < 2.0**63)
+    return bool(np.isrealobj(value) and np.isfinite(value) and np.trunc(value) == value and abs(value) < 2.0**63)
 
 
 def correlate_axes(
