@@ -78,8 +78,8 @@ WINOGRAD_OUT_BLOCK: Final = 1
 # Bytes of all transformed weights up to which they are kept, by the plan or by the thread: half an L2.
 WINOGRAD_WEIGHT_BYTES: Final = 1024 * 1024
 
-# Channels that are summed in registers before the sum is added to memory: 64 make the error of F(4, 3) the same for
-# any number of channels, at 2 to 4 % of the time.
+# Channels that are summed in registers before the sum is added to memory. With 64 the root mean square error of
+# F(4, 3) is 8e-7 for any number of channels; in one sum it is 1.4e-6 for 256.
 WINOGRAD_FOLD: Final = 64
 
 # Bytes of workspace that a thread may take.

@@ -36,8 +36,8 @@ class Points(NamedTuple):
         return (Fraction(0), *(sign * p for p in self.pairs for sign in (1, -1)), *self.single)
 
 
-# By the results along a side of a tile. Chosen by the error on normal data, 64 and 256 channels, over fractions with
-# denominators up to 8.
+# By the results along a side of a tile. On normal data the root mean square error of 4, over the standard deviation of
+# the result, is 7.6e-7 with these points and 1.6e-6 with 0, ±1, ±2.
 POINTS = {
     2: Points((Fraction(1),)),
     4: Points((Fraction(5, 8), Fraction(3, 2))),
