@@ -357,5 +357,5 @@ def test_a_second_call_takes_the_short_lane(bias):
     assert nn._lane.run(x, w, bias, options, None) is None
     first = nn.conv2d(x, w, bias)
     assert_same(nn._lane.run(x, w, bias, options, None), first)
-    assert nn._lane.run(x, w, bias, (1.0, 0, 1, 1, "NCHW", "auto"), None) is None
+    assert nn._lane.run(x, w, bias, (1.0, 0, 1, 1, "NCHW", "auto", "default"), None) is None
     assert nn._lane.run(x.astype("f8"), w, bias, options, None) is None

@@ -406,6 +406,10 @@ LONG = {
         "np.ones((64, 256, 112, 112), np.float32), np.ones((512, 256, 7, 7), np.float32)",
         ", layout='NCHW', algorithm='gemm'",
     ),
+    "winograd": (
+        "np.ones((64, 256, 112, 112), np.float32), np.ones((512, 256, 3, 3), np.float32)",
+        ", layout='NCHW', algorithm='winograd'",
+    ),
 }
 
 
@@ -436,7 +440,7 @@ except KeyboardInterrupt:
         process.send_signal(signals.SIGINT)
         sent = time.monotonic()
         assert process.stdout.readline() == "interrupted\n"
-        # The calls take half a minute and more when nobody interrupts them.
+        # The calls take from several seconds to half a minute when nobody interrupts them.
         assert time.monotonic() - sent < 5
         assert process.stdout.readline() == "alive\n"
         assert process.wait(HANG) == 0

@@ -148,10 +148,12 @@ def test_small_whole_numbers(level, outputs):
 
 
 @pytest.mark.parametrize("outputs", TILES)
-@pytest.mark.parametrize("kept", [0, _tunables.WINOGRAD_WEIGHT_BYTES])
-def test_blocks_of_any_size_have_the_same_bits(level, monkeypatch, kept, outputs):
+@pytest.mark.parametrize(("kept", "panels"), [(0, 1), (0, 3), (_tunables.WINOGRAD_WEIGHT_BYTES, 2)])
+def test_blocks_of_any_size_have_the_same_bits(level, monkeypatch, kept, panels, outputs):
     """Several tiles, rows of tiles or images in a block, rows cut into blocks; weights kept, or made again."""
     monkeypatch.setattr(_tunables, "WINOGRAD_WEIGHT_BYTES", kept)
+    monkeypatch.setattr(_tunables, "WINOGRAD_OUT_BLOCK", panels)
+    monkeypatch.setattr(_tunables, "WINOGRAD_STRIP_BYTES", 6000 * panels)
     x, w, bias = layer((3, 70, 100, 13, 22, 1))
     options = {"padding": "same", "outputs": outputs}
     expected = run(x, w, bias, planned=True, **options)

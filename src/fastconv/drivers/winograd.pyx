@@ -77,7 +77,7 @@ cdef class Driver(Geometry):
     cdef fc_pack_panel *pack_panel
     cdef ptrdiff_t outputs, side, frequencies
     cdef ptrdiff_t tiles_y, tiles_x                       # of an image
-    cdef ptrdiff_t block_rows, block_columns              # tiles of a block
+    cdef ptrdiff_t block_rows, block_columns, strip       # tiles of a block, and of a step along its rows
     cdef ptrdiff_t n_row_blocks, n_chunks                 # blocks of a group
     cdef ptrdiff_t panel, panels, out_block, n_out_blocks
     cdef ptrdiff_t fold, weight_channels, taps_channels
@@ -117,22 +117,24 @@ cdef class Driver(Geometry):
         self.keeps_weights = plan.keeps_weights
         self.taps_channels = min(self.lanes, self.channels)
         self.planned = plan.planned
-        self.work = problem.flops / 2.0 / 2.0
+        # Multiply-adds that pay for threads: about half of what the direct method would do.
+        self.work = problem.flops / 4.0
 
         # Pitches of an odd number of lines, so that columns of frequencies spread over the sets of a cache.
         columns = self.block_columns * self.outputs + 2
         block_tiles = self.block_rows * self.block_columns
-        self.sample_pitch = columns * self.lanes
+        self.strip = plan.strip
+        self.sample_pitch = (self.strip * self.outputs + 2) * self.lanes
         self.value_block = block_tiles * self.lanes
         self.value_pitch = self.odd((self.channels + self.lanes - 1) // self.lanes * block_tiles) * self.lanes
         self.sum_tile = self.odd(self.frequencies) * self.lanes
         self.sum_vector = block_tiles * self.sum_tile
-        self.result_pitch = self.block_columns * self.outputs * self.lanes
+        self.result_pitch = self.strip * self.outputs * self.lanes
         self.weight_bytes = self.frequencies * self.weight_pitch(self.channels) * item
         self.taps_bytes = TAPS * self.channels * self.panel * item
         self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
         self.sizes = [
-            (self.block_rows * self.outputs + 2) * self.sample_pitch * item,
+            self.side * self.sample_pitch * item,
             self.frequencies * self.value_pitch * item,
             self.panels * self.weight_bytes if self.keeps_weights
             else self.out_block * self.frequencies * self.weight_pitch(self.weight_channels) * item,
@@ -325,28 +327,33 @@ cdef class Driver(Geometry):
     cdef void make_values(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t block) noexcept nogil:
         cdef const Arrays *arrays = &call.arrays
         cdef Segment segment
-        cdef fc_winograd step
-        cdef ptrdiff_t v, c, i, columns = self.columns_of(block)
+        cdef ptrdiff_t i, t, columns = self.columns_of(block)
         cdef ptrdiff_t x0 = block % self.n_chunks * self.block_columns * self.outputs
-        cdef const char *x
         cdef bint start = True
-        step.outputs, step.numbers, step.n = self.outputs, self.numbers, columns
-        step.src_pitch, step.dst_pitch = self.sample_pitch, self.value_pitch
         while self.next_segment(block, &segment, start):
             start = False
             self.start_tile(arrays, segment.y0, segment.tile_rows * self.outputs, x0, columns * self.outputs,
                             &scratch.map)
             self.find_outside(arrays, scratch)
-            x = arrays.x.data + segment.n * arrays.x.batch + g * self.channels * arrays.x.channel
-            for v in range((self.channels + self.lanes - 1) // self.lanes):
-                c = v * self.lanes
-                self.gather(arrays, scratch, x + c * arrays.x.channel, min(self.lanes, self.channels - c), c == 0)
-                for i in range(segment.tile_rows):
-                    step.src = scratch.samples + i * self.outputs * self.sample_pitch * self.computed_bytes
-                    step.dst = scratch.values + (
-                        v * self.value_block + (segment.first + i * columns) * self.lanes
-                    ) * self.computed_bytes
-                    self.kernels.input(&step)
+            for i in range(segment.tile_rows):
+                for t in range((columns + self.strip - 1) // self.strip):
+                    self.strip_values(arrays, scratch, g, &segment, i, t * self.strip, columns)
+
+    cdef void strip_values(self, const Arrays *arrays, Scratch *scratch, ptrdiff_t g, const Segment *segment,
+                           ptrdiff_t i, ptrdiff_t first, ptrdiff_t columns) noexcept nogil:
+        """A part of a row of tiles."""
+        cdef fc_winograd step
+        cdef ptrdiff_t v, c, item = self.computed_bytes
+        cdef const char *x = arrays.x.data + segment.n * arrays.x.batch + g * self.channels * arrays.x.channel
+        step.outputs, step.numbers, step.n = self.outputs, self.numbers, min(self.strip, columns - first)
+        step.src, step.src_pitch, step.dst_pitch = scratch.samples, self.sample_pitch, self.value_pitch
+        for v in range((self.channels + self.lanes - 1) // self.lanes):
+            c = v * self.lanes
+            self.gather(arrays, scratch, x + c * arrays.x.channel, min(self.lanes, self.channels - c),
+                        i * self.outputs, first * self.outputs, step.n * self.outputs + 2, c == 0)
+            step.dst = scratch.values + (
+                v * self.value_block + (segment.first + i * columns + first) * self.lanes) * item
+            self.kernels.input(&step)
 
     cdef void find_outside(self, const Arrays *arrays, Scratch *scratch) noexcept nogil:
         """Where the columns outside the input come from."""
@@ -357,35 +364,37 @@ cdef class Driver(Geometry):
                 scratch.offsets[i] = map.index[i] * arrays.x.x if map.index[i] >= 0 else FC_FILL_ROW
 
     cdef void gather(self, const Arrays *arrays, const Scratch *scratch, const char *x, ptrdiff_t channels,
-                     bint first) noexcept nogil:
-        """A vector of channels of the samples of a segment; what the fill value takes is written for the first only."""
+                     ptrdiff_t y0, ptrdiff_t x0, ptrdiff_t width, bint first) noexcept nogil:
+        """A vector of channels of some samples; what the fill value takes is written for the first vector only."""
         cdef const fc_row_map *map = &scratch.map.columns[0]
         cdef fc_row_map lanes
-        cdef ptrdiff_t r, offset, reach, run = map.run_stop - map.run_start, pitch = self.lanes * self.computed_bytes
+        cdef ptrdiff_t r, offset, reach, pitch = self.lanes * self.computed_bytes
+        cdef ptrdiff_t start = min(max(map.run_start - x0, 0), width)
+        cdef ptrdiff_t stop = max(min(map.run_stop - x0, width), start)
+        cdef ptrdiff_t index = map.run_index + x0 + start - map.run_start
         cdef bint rows_follow = arrays.x.y == self.x.n * arrays.x.x
         cdef bint outside = first or self.x.boundary != 0
         cdef char *row
         lanes.n, lanes.run_start, lanes.run_stop, lanes.run_index, lanes.run_step = self.lanes, 0, channels, 0, 1
         lanes.index, lanes.fill, lanes.runs_only = scratch.no_lanes, self.fill, 0
-        for r in range(scratch.map.rows + 2):
+        for r in range(self.side):
             row = scratch.samples + r * self.sample_pitch * self.computed_bytes
-            offset = scratch.map.row_offset[r]
+            offset = scratch.map.row_offset[y0 + r]
             if offset <= FC_ZERO_ROW:
                 if first:
-                    self.load_rows(row, self.lanes, NULL, scratch.outside, map.n, arrays.x.channel, &lanes)
+                    self.load_rows(row, self.lanes, NULL, scratch.outside, width, arrays.x.channel, &lanes)
                 continue
-            if run > 0:
-                reach = self.x.n - map.run_index
-                if rows_follow and offset > 0:
-                    reach += (self.y.n - 1 - offset // arrays.x.y) * self.x.n
-                elif rows_follow:
-                    reach += (self.y.n - 1) * self.x.n
-                self.kernels.gather(row + map.run_start * pitch, x + offset + map.run_index * arrays.x.x, arrays.x.x,
-                                    arrays.x.channel, channels, run, reach)
-            if outside:
-                self.load_rows(row, self.lanes, x + offset, scratch.offsets, map.run_start, arrays.x.channel, &lanes)
-                self.load_rows(row + map.run_stop * pitch, self.lanes, x + offset, scratch.offsets + map.run_stop,
-                               map.n - map.run_stop, arrays.x.channel, &lanes)
+            if stop > start:
+                reach = self.x.n - index
+                if rows_follow:
+                    reach += (self.y.n - 1 - (offset // arrays.x.y if offset > 0 else 0)) * self.x.n
+                self.kernels.gather(row + start * pitch, x + offset + index * arrays.x.x, arrays.x.x,
+                                    arrays.x.channel, channels, stop - start, reach)
+            if outside and start > 0:
+                self.load_rows(row, self.lanes, x + offset, scratch.offsets + x0, start, arrays.x.channel, &lanes)
+            if outside and stop < width:
+                self.load_rows(row + stop * pitch, self.lanes, x + offset, scratch.offsets + x0 + stop, width - stop,
+                               arrays.x.channel, &lanes)
 
     # --- weights -----------------------------------------------------------------------------------------------------
 
@@ -482,7 +491,7 @@ cdef class Driver(Geometry):
     cdef void store(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t block, ptrdiff_t p) noexcept nogil:
         """Results of a panel, from the top down so that a row may write into the next."""
         cdef Segment segment
-        cdef ptrdiff_t i, v, columns = self.columns_of(block)
+        cdef ptrdiff_t i, v, t, columns = self.columns_of(block)
         cdef ptrdiff_t x0 = block % self.n_chunks * self.block_columns * self.outputs
         cdef bint start = True, spoilt
         while self.next_segment(block, &segment, start):
@@ -490,8 +499,9 @@ cdef class Driver(Geometry):
             for i in range(segment.tile_rows):
                 spoilt = False
                 for v in range(self.level.gemm_vectors):
-                    if p * self.panel + v * self.lanes < self.channels_out:
-                        spoilt |= self.store_row(call, scratch, g, p, v, &segment, i, x0, columns)
+                    for t in range((columns + self.strip - 1) // self.strip):
+                        if p * self.panel + v * self.lanes < self.channels_out:
+                            spoilt |= self.store_strip(call, scratch, g, p, v, &segment, i, t * self.strip, x0, columns)
                 if spoilt:
                     self.repair_row(call, scratch, g, p, &segment, i, x0, columns)
 
@@ -504,23 +514,25 @@ cdef class Driver(Geometry):
         return (arrays.out.data + segment.n * arrays.out.batch + channel * arrays.out.channel + y * arrays.out.y
                 + x * arrays.out.x)
 
-    cdef bint store_row(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t v,
-                        const Segment *segment, ptrdiff_t i, ptrdiff_t x0, ptrdiff_t columns) noexcept nogil:
-        """A row of tiles, a vector of output channels; whether a result is not finite."""
+    cdef bint store_strip(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t v,
+                          const Segment *segment, ptrdiff_t i, ptrdiff_t first, ptrdiff_t x0,
+                          ptrdiff_t columns) noexcept nogil:
+        """A part of a row of tiles, a vector of output channels; whether a result is not finite."""
         cdef const Arrays *arrays = &call.arrays
         cdef fc_winograd step
         cdef ptrdiff_t channel = p * self.panel + v * self.lanes, y = segment.y0 + i * self.outputs, r, reach
-        cdef ptrdiff_t width = min(columns * self.outputs, self.x.out - x0)
+        cdef ptrdiff_t n = min(self.strip, columns - first), x = x0 + first * self.outputs
+        cdef ptrdiff_t width = min(n * self.outputs, self.x.out - x)
         cdef ptrdiff_t last = min(segment.y0 + segment.tile_rows * self.outputs, self.y.out)
         cdef bint rows_follow = width == self.x.out and arrays.out.y == width * arrays.out.x, spoilt
-        step.outputs, step.numbers, step.n = self.outputs, self.numbers, columns
-        step.src, step.src_pitch = self.sums_of(scratch, p, v, segment.first + i * columns), self.sum_tile
+        step.outputs, step.numbers, step.n = self.outputs, self.numbers, n
+        step.src, step.src_pitch = self.sums_of(scratch, p, v, segment.first + i * columns + first), self.sum_tile
         step.dst, step.dst_pitch = scratch.results, self.result_pitch
         step.bias = scratch.bias + channel * self.computed_bytes
         spoilt = self.kernels.output(&step)
         for r in range(min(self.outputs, self.y.out - y)):
             reach = (last - y - r) * width if rows_follow else width
-            self.kernels.scatter(self.out_of(arrays, segment, g * self.channels_out + channel, y + r, x0),
+            self.kernels.scatter(self.out_of(arrays, segment, g * self.channels_out + channel, y + r, x),
                                  arrays.out.x, arrays.out.channel,
                                  scratch.results + r * self.result_pitch * self.computed_bytes,
                                  min(self.lanes, self.channels_out - channel), width, reach)

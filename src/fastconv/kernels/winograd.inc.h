@@ -289,35 +289,54 @@ static void FC_ID(product)(const fc_product *p) {
     }
 }
 
+/* The channels of a large image lie far apart, often a multiple of a page, where lines of all of them share one set of
+ * the cache. So some vectors of a channel are taken one after the other, before the next channel's push them out. */
+enum { FC_ID(PIECES) = 4 };
+
+/* Where the next vectors of a row of n pixels begin, from x on; returns how many. The last is moved back to end with
+ * the row where the row is long enough. */
+FC_INLINE int FC_ID(pieces)(ptrdiff_t at[], ptrdiff_t x, ptrdiff_t n, ptrdiff_t reach) {
+    const int most = n > FC_ID(PIECES) * FC_LANES ? FC_ID(PIECES) : 1;
+    int count = 0;
+    for (; count < most && x < n; count++, x += FC_LANES) {
+        at[count] = x + FC_LANES > n && n >= FC_LANES ? n - FC_LANES : x;
+        if (at[count] + FC_LANES > reach)
+            break;
+    }
+    return count;
+}
+
 /* dst[x][c] = channel c of pixel x, for c < channels <= lanes, zero for the other lanes. */
 static void FC_ID(gather_lanes)(void *dst, const char *src, ptrdiff_t pixel_stride, ptrdiff_t channel_stride,
                                 ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) {
     typedef FC_T element __attribute__((aligned(1), may_alias));
     FC_T *to = dst;
-    ptrdiff_t x = 0;
+    ptrdiff_t x = 0, at[FC_ID(PIECES)];
+    int count = 0;
     if (channel_stride == sizeof(FC_T) && channels == FC_LANES) {
         for (; x < n; x++)
             FC_ID(keep)(to + x * FC_LANES, FC_ID(load_bytes)(src + x * pixel_stride));
     } else if (pixel_stride == sizeof(FC_T)) {
-        while (x < n) {
-            /* The last pixels are taken with some before them again, or with some that are not wanted. */
-            if (x + FC_LANES > n && n >= FC_LANES)
-                x = n - FC_LANES;
-            if (x + FC_LANES > reach)
-                break;
-            FC_ID(vec) block[FC_LANES];
-            FC_UNROLL
-            for (int i = 0; i < FC_LANES; i++)
-                block[i] = i < channels
-                    ? FC_ID(load_bytes)(src + i * channel_stride + x * (ptrdiff_t)sizeof(FC_T))
-                    : (FC_ID(vec)){0};
-            FC_ID(transpose)(block);
-            FC_UNROLL
+        FC_ID(vec) block[FC_ID(PIECES)][FC_LANES];
+        for (; (count = FC_ID(pieces)(at, x, n, reach)); x += count * FC_LANES) {
             for (int i = 0; i < FC_LANES; i++) {
-                if (x + i < n)
-                    FC_ID(keep)(to + (x + i) * FC_LANES, block[i]);
+                for (int b = 0; b < count; b++)
+                    block[b][i] = i < channels
+                        ? FC_ID(load_bytes)(src + i * channel_stride + at[b] * (ptrdiff_t)sizeof(FC_T))
+                        : (FC_ID(vec)){0};
             }
-            x += FC_LANES;
+            for (int b = 0; b < count; b++) {
+                FC_ID(vec) rows[FC_LANES];
+                FC_UNROLL
+                for (int i = 0; i < FC_LANES; i++)
+                    rows[i] = block[b][i];
+                FC_ID(transpose)(rows);
+                FC_UNROLL
+                for (int i = 0; i < FC_LANES; i++) {
+                    if (at[b] + i < n)
+                        FC_ID(keep)(to + (at[b] + i) * FC_LANES, rows[i]);
+                }
+            }
         }
     }
     for (; x < n; x++) {
@@ -331,27 +350,28 @@ static void FC_ID(gather_lanes)(void *dst, const char *src, ptrdiff_t pixel_stri
 static void FC_ID(scatter_lanes)(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
                                  ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) {
     const FC_T *from = src;
-    ptrdiff_t x = 0;
+    ptrdiff_t x = 0, at[FC_ID(PIECES)];
+    int count = 0;
     if (channel_stride == sizeof(FC_T) && channels == FC_LANES) {
         for (; x < n; x++)
             *(FC_ID(vec_bytes) *)(dst + x * pixel_stride) = FC_ID(load)(from + x * FC_LANES);
     } else if (pixel_stride == sizeof(FC_T)) {
-        while (x < n) {
-            if (x + FC_LANES > n && n >= FC_LANES)
-                x = n - FC_LANES;
-            if (x + FC_LANES > reach)
-                break;
-            FC_ID(vec) block[FC_LANES];
-            FC_UNROLL
-            for (int i = 0; i < FC_LANES; i++)
-                block[i] = FC_ID(load)(from + (x + i) * FC_LANES);
-            FC_ID(transpose)(block);
-            FC_UNROLL
-            for (int i = 0; i < FC_LANES; i++) {
-                if (i < channels)
-                    *(FC_ID(vec_bytes) *)(dst + i * channel_stride + x * (ptrdiff_t)sizeof(FC_T)) = block[i];
+        FC_ID(vec) block[FC_ID(PIECES)][FC_LANES];
+        for (; (count = FC_ID(pieces)(at, x, n, reach)); x += count * FC_LANES) {
+            for (int b = 0; b < count; b++) {
+                FC_ID(vec) rows[FC_LANES];
+                FC_UNROLL
+                for (int i = 0; i < FC_LANES; i++)
+                    rows[i] = FC_ID(load)(from + (at[b] + i) * FC_LANES);
+                FC_ID(transpose)(rows);
+                FC_UNROLL
+                for (int i = 0; i < FC_LANES; i++)
+                    block[b][i] = rows[i];
             }
-            x += FC_LANES;
+            for (ptrdiff_t i = 0; i < channels; i++) {
+                for (int b = 0; b < count; b++)
+                    *(FC_ID(vec_bytes) *)(dst + i * channel_stride + at[b] * (ptrdiff_t)sizeof(FC_T)) = block[b][i];
+            }
         }
     }
     for (; x < n; x++) {

@@ -36,8 +36,8 @@ class Points(NamedTuple):
         return (Fraction(0), *(sign * p for p in self.pairs for sign in (1, -1)), *self.single)
 
 
-# By the results along a side of a tile. Chosen by the error on normal data, 64 and 256 channels, over fractions with
-# denominators up to 8.
+# By the results along a side of a tile. On normal data the root mean square error of 4, over the standard deviation of
+# the result, is 7.6e-7 with these points and 1.6e-6 with 0, ±1, ±2.
 POINTS = {
     2: Points((Fraction(1),)),
     4: Points((Fraction(5, 8), Fraction(3, 2))),
@@ -62,6 +62,7 @@ class WinogradPlan(TilePlan):
     row_blocks: int  # what the rows of tiles of all images are cut into
     block_rows: int  # rows of tiles in a block, at most
     block_columns: int
+    strip: int  # tiles of a row that are transformed together
     out_block: int  # panels of output channels
     fold: int  # channels summed in registers
     weight_channels: int  # channels of a panel whose weights are transformed at a time
@@ -201,6 +202,8 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
     # An even number, for two threads.
     row_blocks = min(row_blocks + row_blocks % 2, rows) if row_blocks > 1 else 1
     rows = max(-(-rows // row_blocks), 1)
+    line = _tunables.WINOGRAD_STRIP_BYTES // (outputs + KERNEL - 1) // (sizes.lanes * sizes.item)
+    strip = (line - KERNEL + 1) // outputs
     keeps = sizes.keeps_weights(problem)
     fold = max(_tunables.WINOGRAD_FOLD // sizes.lanes, 1) * sizes.lanes
     # The tile that is computed again; the map of a block is made in the same tables.
@@ -216,6 +219,7 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
         row_blocks=row_blocks,
         block_rows=rows,
         block_columns=columns,
+        strip=max(1, min(columns, strip)),
         out_block=_tunables.WINOGRAD_OUT_BLOCK,
         fold=fold,
         weight_channels=problem.channels if keeps else min(fold, problem.channels),
