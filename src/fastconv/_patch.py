@@ -148,8 +148,6 @@ def patch() -> None:
     >>> np.convolve([1, 2, 3], [1, 1])
     array([1, 3, 5, 3])
     >>> fastconv.unpatch()
-    >>> np.convolve
-    <function convolve at 0x...>
     """
     _find_originals()
     with _state.lock:
@@ -352,7 +350,8 @@ def _as_array(value: Any, only_exact: bool) -> ndarray | None:
         if only_exact or overrides or isinstance(value, (np.matrix, np.ma.MaskedArray)):
             return None
         return np.asarray(value)
-    if not isinstance(value, (list, tuple, int, float, complex, np.generic)):
+    # Of objects that NumPy can read only its own: numpy.polymul convolves poly1d.
+    if not isinstance(value, (list, tuple, int, float, complex, np.generic, np.poly1d)):
         return None
     try:
         return np.asarray(value)
