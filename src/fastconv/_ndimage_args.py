@@ -60,7 +60,7 @@ class Target(NamedTuple):
     def take(self, result: np.ndarray) -> np.ndarray:
         """Return new memory of the dtype of `work` as the result."""
         if self.array is None:
-            return _filters.as_result(result, self.dtype)
+            return result if self.work is self.dtype else _filters.as_result(result, self.dtype)
         with np.errstate(over="ignore"):
             self.array[...] = result
         return self.array
@@ -110,12 +110,12 @@ def as_input(value: Any) -> np.ndarray:
 
 
 def as_weights(value: Any) -> np.ndarray:
-    """Return weights as an array of numbers; what is none yet, such as Python objects, becomes float64."""
+    """Return weights as an array of numbers that arithmetic is done in; Python's objects become float64."""
     array = value if type(value) is np.ndarray else _as_array("weights", value)
-    if array.dtype.kind in "iufc":
+    if array.dtype.kind in "iufc" and array.dtype.char != "e":
         return array
-    if array.dtype.kind == "b":
-        return array.astype(np.int8)
+    if array.dtype.kind in "bf":
+        return array.astype(np.int8 if array.dtype.kind == "b" else np.float32)
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -190,7 +190,7 @@ def _target_like(dtype: np.dtype[Any], is_complex: bool) -> Target:
 
 
 def _work_dtype(x: np.dtype[Any], dtype: np.dtype[Any]) -> np.dtype[Any]:
-    native = dtype.newbyteorder("=")
+    native = dtype if dtype.isnative else dtype.newbyteorder("=")
     return np.result_type(x, np.float32) if native == np.float16 and x.kind != "c" else native
 
 
@@ -238,7 +238,10 @@ def check_axis(axis: Any, ndim: int) -> int:
     """Return the number of an axis, from the front."""
     number = as_integer("axis", axis)
     if not -ndim <= number < ndim:
-        raise ConvIndexError(f"axis: got {axis}, allowed: axes of an array of {ndim} (axis is out of bounds)")
+        raise ConvIndexError(
+            f"axis: got {axis}, allowed: axes of an array of {ndim} "
+            f"(axis {number} is out of bounds for array of dimension {ndim})"
+        )
     return number % ndim
 
 

@@ -7,7 +7,8 @@ dtypes
     The result has the dtype of the input, whatever the weights are, unless `output` says otherwise; it is complex
     where the input or the weights are. Integers come out exactly modulo 2**n where all weights, and what lies around
     the image, are whole numbers, int64 too; else they are computed in float64 and cut towards zero, after each pass,
-    so that an integer image gives the integers that it gives in SciPy. float16 is computed in float32, and longdouble
+    so that an integer image gives the integers that it gives in SciPy. bool is computed as whole numbers, all but zero
+    of which are true in the end; terms that are added are so before. float16 is computed in float32, and longdouble
     in longdouble; SciPy refuses both.
 NaN and infinity
     Reach exactly the outputs whose window holds them, whatever the weight: also a weight of zero (SciPy's `correlate`
@@ -445,7 +446,7 @@ def uniform_filter(
     """
     x = args.as_input(input)
     boxes = geometry.boxes(x.ndim, x.dtype.kind == "c", size, mode, cval, origin, axes)
-    return _along_axes(_filters.box_axes, x, boxes, output, threads, promotes=True)
+    return _along_axes(_box_axes, x, boxes, output, threads, promotes=True)
 
 
 def uniform_filter1d(
@@ -495,7 +496,7 @@ def uniform_filter1d(
     """
     x = args.as_input(input)
     boxes = geometry.box_of_axis(x.ndim, x.dtype.kind == "c", size, axis, mode, cval, origin)
-    return _along_axes(_filters.box_axes, x, boxes, output, threads, promotes=True)
+    return _along_axes(_box_axes, x, boxes, output, threads, promotes=True)
 
 
 def sobel(
@@ -780,10 +781,8 @@ def _correlate(
     if not x.size:
         return _nothing_to_filter(x, target, threads)
     # An axis for an image that has none.
-    image = x if x.ndim else x.reshape(1)
-    result = _filters.correlate(
-        image, w if w.shape == shape else w.reshape(shape), target.work, lo, boundary, fill_value, threads
-    )
+    image, w = x if x.ndim else x.reshape(1), w if w.shape == shape else w.reshape(shape)
+    result = _apply(_filters.correlate, image, w, target.work, lo, boundary, fill_value, threads)
     return target.take(result if x.ndim else result.reshape(()))
 
 
@@ -798,7 +797,7 @@ def _correlate1d(
     if not x.size:
         return _nothing_to_filter(x, target, threads)
     step = _filters.Pass(axis, w, lo, boundary, fill_value)
-    return target.take(_filters.correlate_axes(x, (step,), target.work, threads))
+    return target.take(_apply(_filters.correlate_axes, x, (step,), target.work, threads))
 
 
 def _along_axes(
@@ -822,9 +821,21 @@ def _nothing_to_filter(x: Array, target: args.Target, threads: int | None) -> Ar
     return target.copy_of(x)
 
 
+def _apply(filter_: Callable[..., Array], x: Array, what: Any, dtype: np.dtype[Any], *rest: Any) -> Array:
+    """Filter into a dtype; truth is counted, along one axis after the other, and looked at when all is done."""
+    if dtype.kind != "b":
+        return filter_(x, what, dtype, *rest)
+    counts = filter_(x, what, np.dtype(np.int32), *rest)
+    return np.not_equal(counts, 0)
+
+
+def _box_axes(x: Array, boxes: tuple[_filters.Box, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
+    return _apply(_filters.box_axes, x, boxes, dtype, threads)
+
+
 def _correlate_axes(x: Array, passes: geometry.Passes, dtype: np.dtype[Any], threads: int | None) -> Array:
     single = dtype.char in "fF" and x.dtype.char in geometry.SINGLE
-    return _filters.correlate_axes(x, passes.single if single else passes, dtype, threads)
+    return _apply(_filters.correlate_axes, x, passes.single if single else passes, dtype, threads)
 
 
 def _sum_of(x: Array, terms: tuple[geometry.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
