@@ -19,6 +19,8 @@ SOURCES = {
     "tile": [],
     "direct": [],
     "gemm": [],
+    "fft": [],
+    "winograd": [],
     "lane": [],
 }
 HEADERS = sorted(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from . import machine, photo, tables
-from .cases import Case, LayerCase, filter_cases, layer_cases
+from .cases import Case, LayerCase, filter_cases, layer_cases, named_cases
 from .measure import OURS, Result, measure, peaks
 from .peers import Peer, available
 from .timing import FULL, QUICK, Effort
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(str(error), style="red", markup=False)
         return 2
     console.print(f"{options.image or 'astronaut'}: {rgb.shape[1]} x {rgb.shape[0]} pixels", markup=False)
-    filtered, layered = filter_cases(rgb), layer_cases(rgb)
-    cases: list[Case] = [*filtered, *layered]
+    layered = layer_cases(rgb)
+    cases: list[Case] = [*filter_cases(rgb), *named_cases(rgb), *layered]
     with machine.one_thread():
         before = peaks({case.x.dtype.name for case in cases})
         results = measure_all(cases, available(), QUICK if options.quick else FULL, console)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,11 +30,16 @@ def layer_truth(x: NDArray, w: NDArray, layer: Layer) -> NDArray[np.float64]:
     return truth.reshape(layer.y_shape)
 
 
-def filter_truth(photo: NDArray, kernel: NDArray) -> NDArray[np.float64]:
-    """The convolution of a picture with an odd-sized kernel, zeros around it, result of the same size."""
+def filter_truth(
+    photo: NDArray, kernel: NDArray, boundary: Literal["constant", "symmetric"] = "constant"
+) -> NDArray[np.float64]:
+    """The convolution of a picture with an odd-sized kernel, result of the same size.
+
+    Around the picture are zeros or its mirror image, by the names of np.pad.
+    """
     height, width = photo.shape
     kh, kw = kernel.shape
-    padded = np.pad(photo.astype(np.float64), ((kh // 2, kh // 2), (kw // 2, kw // 2)))
+    padded = np.pad(photo.astype(np.float64), ((kh // 2, kh // 2), (kw // 2, kw // 2)), mode=boundary)
     truth = np.zeros(photo.shape)
     for (i, j), weight in np.ndenumerate(kernel[::-1, ::-1].astype(np.float64)):
         truth += weight * padded[i : i + height, j : j + width]
@@ -54,17 +61,17 @@ def tolerance(x: NDArray, w: NDArray) -> float:
 def disagreement(result: object, truth: NDArray, allowed: float, margin: int) -> str | None:
     """Why `result` is not `truth`, or None where it is.
 
-    Border (`margin` samples on every side of the last two axes) and interior are looked at one by one, as a
-    wrong boundary rule and a wrong kernel call for different repairs.
+    Border (`margin` samples on every side of the last two axes, of the only one in 1-D) and interior are looked
+    at one by one, as a wrong boundary rule and a wrong kernel call for different repairs.
     """
     got = np.asarray(result)
     if got.shape != truth.shape:
         return f"shape {got.shape}, expected {truth.shape}"
     # The difference of two integers can wrap, and then be anything.
     error = np.abs(got.astype(truth.dtype) - truth) if allowed else np.where(got == truth, 0.0, np.inf)
-    height, width = truth.shape[-2:]
-    interior = np.zeros((height, width), dtype=bool)
-    interior[margin : height - margin, margin : width - margin] = True
+    sides = truth.shape[-2:]
+    interior = np.zeros(sides, dtype=bool)
+    interior[tuple(slice(margin, max(margin, side - margin)) for side in sides)] = True
     for place, where in (("interior", interior), ("border", ~interior)):
         worst = error[..., where].max(initial=0.0)
         if not worst <= allowed:  # a NaN is no agreement either

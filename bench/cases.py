@@ -99,6 +99,40 @@ class LayerCase:
         return agreement.layer_truth(self.x, self.w, self.layer)
 
 
+@dataclass(frozen=True)
+class NamedCase:
+    """A separable function of scipy.ndimage on a picture, the picture's mirror image around it.
+
+    `w` is the outer product of its passes, as a convolution kernel; `flops_a_sample` is what the passes take,
+    however many taps they stand for.
+    """
+
+    name: str
+    x: NDArray
+    w: NDArray
+    function: str
+    argument: float
+    flops_a_sample: int
+
+    @property
+    def flops(self) -> int:
+        return self.flops_a_sample * self.x.size
+
+    @property
+    def result_bytes(self) -> int:
+        return self.x.nbytes
+
+    @property
+    def margin(self) -> int:
+        return max(self.w.shape) // 2
+
+    def work(self, peer: Peer) -> Work | None:
+        return peer.named(self.x, self.function, self.argument)
+
+    def truth(self) -> NDArray[np.float64]:
+        return agreement.filter_truth(self.x, self.w, "symmetric")
+
+
 def filter_cases(rgb: NDArray[np.float32]) -> list[FilterCase]:
     """Edge, blur, sharpen, emboss and large blurs of the grey picture."""
     picture = photo.grey(rgb)
@@ -114,6 +148,20 @@ def filter_cases(rgb: NDArray[np.float32]) -> list[FilterCase]:
         _filter("blur 5x5 uint8", few_levels, filters.PYRAMID, "uint8"),
         _filter("motion blur 9x9", picture, filters.streak(9, 3.0, 0.7, np.pi / 6)),
         _filter("large blur 15x15", picture, filters.gaussian(15, 3.5)),
+        _filter("larger blur 31x31", picture, filters.streak(31, 9.0, 3.0, np.pi / 6)),
+    ]
+
+
+def named_cases(rgb: NDArray[np.float32]) -> list[NamedCase]:
+    """The filters that libraries know by name, on the grey picture."""
+    picture = photo.grey(rgb)
+    blur = filters.gaussian(2 * filters.gaussian_reach(3.0) + 1, 3.0)
+    box = np.full((15, 15), 1 / 15**2)
+    return [
+        NamedCase("gaussian filter, sigma 3", picture, blur, "gaussian_filter", 3.0, 2 * sum(blur.shape)),
+        # A sum that runs along: a sample added, one taken away, the mean.
+        NamedCase("uniform filter, size 15", picture, box, "uniform_filter", 15, 2 * 3),
+        NamedCase("sobel filter, axis -1", picture, filters.SOBEL, "sobel", -1, 2 * (2 + 3)),
     ]
 
 

@@ -26,6 +26,11 @@ BLUE_YELLOW = (-0.5, -0.5, 1.0)
 GREY = (1.0, 1.0, 1.0)
 
 
+def gaussian_reach(sigma: float) -> int:
+    """How many samples scipy.ndimage's gaussian_filter looks at on each side."""
+    return int(4.0 * sigma + 0.5)
+
+
 def gaussian(size: int, sigma: float) -> Kernel:
     """Round blur of `size` x `size`, sum 1."""
     return streak(size, sigma, sigma, 0.0)

@@ -1,7 +1,8 @@
 """Every library wrapped so that it does the same work.
 
 A filter is the convolution of a picture with an odd-sized kernel, zeros around the picture and a result of
-the same size. A layer is ``nn.conv2d`` of an NCHW batch. What a library needs once (a flipped kernel, a
+the same size. A named filter is a function of scipy.ndimage with its first argument and the picture's mirror
+image around it. A layer is ``nn.conv2d`` of an NCHW batch. What a library needs once (a flipped kernel, a
 tensor over the same memory, a session) is made before the call that is timed; what it needs in each call is
 inside. A wrapper returns None where its library does not offer the work.
 """
@@ -15,6 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from .filters import gaussian_reach
 from .layers import Layer
 from .machine import installed
 from .onnx_model import conv_model
@@ -22,6 +24,11 @@ from .onnx_model import conv_model
 Work = Callable[[], NDArray]
 FilterWrapper = Callable[[NDArray, NDArray], Work | None]
 LayerWrapper = Callable[[NDArray, NDArray, Layer], Work | None]
+NamedWrapper = Callable[[NDArray, str, float], Work | None]
+
+
+def not_offered(photo: NDArray, function: str, argument: float) -> None:
+    """No named filter at all."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Peer:
     module: str
     filter: FilterWrapper
     layer: LayerWrapper
+    named: NamedWrapper = not_offered
 
 
 def available() -> list[Peer]:
@@ -50,6 +58,12 @@ def fastconv_layer(x: NDArray, w: NDArray, layer: Layer) -> Work:
 
     stride, pad, dilation, groups = layer.stride, layer.pad, layer.dilation, layer.groups
     return lambda: conv2d(x, w, stride=stride, padding=pad, dilation=dilation, groups=groups)
+
+
+def fastconv_named(photo: NDArray, function: str, argument: float) -> Work:
+    import fastconv.ndimage
+
+    return partial(getattr(fastconv.ndimage, function), photo, argument)
 
 
 def scipy_signal_filter(photo: NDArray, kernel: NDArray) -> Work:
@@ -78,6 +92,12 @@ def scipy_ndimage_layer(x: NDArray, w: NDArray, layer: Layer) -> Work | None:
     return _channel_loop(x, w, layer, same)
 
 
+def scipy_ndimage_named(photo: NDArray, function: str, argument: float) -> Work:
+    import scipy.ndimage
+
+    return partial(getattr(scipy.ndimage, function), photo, argument)
+
+
 def opencv_filter(photo: NDArray, kernel: NDArray) -> Work | None:
     import cv2
 
@@ -101,6 +121,20 @@ def opencv_layer(x: NDArray, w: NDArray, layer: Layer) -> Work | None:
         return net.forward()
 
     return forward
+
+
+def opencv_named(photo: NDArray, function: str, argument: float) -> Work | None:
+    import cv2
+
+    border = cv2.BORDER_REFLECT
+    if function == "gaussian_filter":
+        side = 2 * gaussian_reach(argument) + 1
+        return lambda: cv2.GaussianBlur(photo, (side, side), argument, borderType=border)
+    if function == "uniform_filter":
+        return lambda: cv2.blur(photo, (int(argument), int(argument)), borderType=border)
+    if (function, argument) == ("sobel", -1):
+        return lambda: cv2.Sobel(photo, -1, 1, 0, borderType=border)
+    return None
 
 
 def torch_filter(photo: NDArray, kernel: NDArray) -> Work | None:
@@ -149,10 +183,10 @@ def onnxruntime_layer(x: NDArray, w: NDArray, layer: Layer) -> Work | None:
 
 
 PEERS = (
-    Peer("fastconv", "fastconv", fastconv_filter, fastconv_layer),
+    Peer("fastconv", "fastconv", fastconv_filter, fastconv_layer, fastconv_named),
     Peer("scipy.signal", "scipy", scipy_signal_filter, scipy_signal_layer),
-    Peer("scipy.ndimage", "scipy", scipy_ndimage_filter, scipy_ndimage_layer),
-    Peer("opencv", "cv2", opencv_filter, opencv_layer),
+    Peer("scipy.ndimage", "scipy", scipy_ndimage_filter, scipy_ndimage_layer, scipy_ndimage_named),
+    Peer("opencv", "cv2", opencv_filter, opencv_layer, opencv_named),
     Peer("torch", "torch", torch_filter, torch_layer),
     Peer("onnxruntime", "onnxruntime", onnxruntime_filter, onnxruntime_layer),
 )

@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from _tools import assert_same, at_level, data, prefilled
+from _tools import assert_same, assert_whole, at_level, data, prefilled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,10 +29,11 @@ def check(*arguments, **options):
     expected = reference(*arguments, **options)
     # Once the long way, once as a call made before.
     for _ in range(2):
-        assert_same(nn.conv2d(*arguments, **options), expected)
+        assert_whole(nn.conv2d(*arguments, **options), expected)
+        assert_same(nn.conv2d(*arguments, **options, accuracy="strict"), expected)
     out = prefilled(expected.shape, expected.dtype)
     assert nn.conv2d(*arguments, **options, out=out) is out
-    assert_same(out, expected)
+    assert_whole(out, expected)
 
 
 def shrunk(layer):
@@ -60,9 +61,11 @@ def test_every_layer_shrunk(level, layer, dtype):
     x, w, bias = data(x_shape, dtype), data(w_shape, dtype, 1), data(w_shape[0], dtype, 2)
     options = options_of(layer, groups)
     expected = reference(x, w, bias, **options)
-    assert_same(nn.conv2d(x, w, bias, **options), expected)
-    last = nn.conv2d(channels_last(x), w, bias, data_format="NHWC", **options)
+    assert_same(nn.conv2d(x, w, bias, accuracy="strict", **options), expected)
+    last = nn.conv2d(channels_last(x), w, bias, accuracy="strict", data_format="NHWC", **options)
     assert_same(last, channels_last(expected))
+    for accuracy in ("default", "fast"):
+        assert_whole(nn.conv2d(x, w, bias, accuracy=accuracy, **options), expected)
     for algorithm in ("direct", "gemm"):
         assert_same(nn.conv2d(x, w, bias, algorithm=algorithm, **options), expected)
 
@@ -73,7 +76,9 @@ def test_layers_as_they_are(layer):
     options = options_of(layer, layer.groups)
     actual = nn.conv2d(x, w, bias, **options)
     assert actual.shape == layer.y_shape
-    assert_same(actual, reference(x, w, bias, **options))
+    expected = reference(x, w, bias, **options)
+    assert_whole(actual, expected)
+    assert_same(nn.conv2d(x, w, bias, accuracy="strict", **options), expected)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
@@ -82,9 +87,9 @@ def test_every_layer_against_torch(layer):
     x, w, bias = data(layer.x_shape, most=1), data(layer.w_shape, seed=1, most=1), data(layer.c_out, seed=2)
     options = options_of(layer, layer.groups)
     # Sums of at most 4608 products of -1, 0 and 1 are exact in float32, by any algorithm that does not transform
-    # inputs; where torch does, its error is far below the half that tells integers apart.
+    # inputs; where one does, its error is far below the half that tells integers apart.
     expected = torch.nn.functional.conv2d(*map(torch.from_numpy, (x, w, bias)), **options).numpy()
-    assert_same(nn.conv2d(x, w, bias, **options), np.rint(expected) + np.float32(0))
+    assert_whole(nn.conv2d(x, w, bias, **options), np.rint(expected) + np.float32(0))
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -108,7 +113,7 @@ def test_any_layer_against_torch(draw, level):
     as_torch = [None if a is None else torch.from_numpy(a) for a in (x, w, bias)]
     expected = torch.nn.functional.conv2d(*as_torch, **options).numpy()
     with at_level(level):
-        assert_same(nn.conv2d(x, w, bias, **options), np.rint(expected) + np.float32(0))
+        assert_whole(nn.conv2d(x, w, bias, **options), np.rint(expected) + np.float32(0))
         check(x, w, bias, **options)
 
 
@@ -124,7 +129,13 @@ def test_signature_is_that_of_torch():
         ("dilation", 1),
         ("groups", 1),
     ]
-    assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == {"data_format", "out", "threads", "algorithm"}
+    assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == {
+        "data_format",
+        "out",
+        "threads",
+        "algorithm",
+        "accuracy",
+    }
 
 
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])

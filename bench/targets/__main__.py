@@ -19,7 +19,7 @@ from bench.__main__ import RESULTS_FOLDER
 from bench.tables import duration, wide_console
 from bench.timing import FULL, QUICK, Effort
 
-from . import layer_rows, process_rows, signal_rows
+from . import dropin_rows, layer_rows, process_rows, random_rows, signal_rows
 from .row import Group, Row, quantity
 
 # What runs in this process, which holds the libraries at one thread meanwhile; and what starts fresh ones.
@@ -32,10 +32,19 @@ IN_PROCESS: dict[str, Group] = {
     "cnn": layer_rows.cnn,
     "peak": layer_rows.peak,
     "depthwise": layer_rows.depthwise,
+    "numpy": dropin_rows.numpy_convolve,
+    "signal1d": dropin_rows.signal1d,
+    "large": dropin_rows.large,
+    "fft": dropin_rows.fft,
+    "volume": dropin_rows.volume,
+    "ndimage": dropin_rows.ndimage_convolve,
+    "filters": dropin_rows.ndimage_filters,
+    "random": random_rows.random_calls,
 }
 FRESH_PROCESSES: dict[str, Group] = {
     "threads": process_rows.threads,
     "memory": process_rows.memory,
+    "long": process_rows.long_signal,
     "import": process_rows.import_time,
     "v3": process_rows.v3,
 }

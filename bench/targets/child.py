@@ -6,8 +6,10 @@ Nothing here imports a peer: torch and OpenCV bring thread pools and memory of t
 from __future__ import annotations
 
 import json
+import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +51,26 @@ def memory(work: str, threads: str) -> int:
     call, result = prepare(work)
     fastconv.set_num_threads(int(threads))
     result.fill(0)  # or its pages would count when they are first written
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest mark starts anew
-    before = _status_bytes("VmRSS")
-    call(out=result)
-    return _status_bytes("VmHWM") - before
+    with _growth() as grown:
+        call(out=result)
+    return grown[0]
+
+
+def long_memory(function: str, dtype: str, samples: str, taps: str, threads: str) -> int:
+    """Most bytes above input and output while `function` of fastconv convolves a long signal, made by it.
+
+    >>> long_memory("signal.convolve", "float32", "100000", "9", "1") < 2**24
+    True
+    """
+    import fastconv.signal
+
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(int(count), dtype=np.dtype(dtype).type) for count in (samples, taps))
+    call: Callable[[NDArray, NDArray], NDArray] = operator.attrgetter(function)(fastconv)
+    fastconv.set_num_threads(int(threads))
+    with _growth() as grown:
+        result = call(x, w)
+    return grown[0] - result.nbytes
 
 
 def peak_shares(effort: str) -> list[dict[str, Any]]:
@@ -96,6 +114,16 @@ def _prepare_layer(name: str) -> Writes:
     return call, np.zeros(layer.y_shape, dtype=x.dtype)
 
 
+@contextmanager
+def _growth() -> Iterator[list[int]]:
+    """How many bytes the highest mark of memory within the block is above what was there before: one number."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest mark starts anew
+    before = _status_bytes("VmRSS")
+    grown: list[int] = []
+    yield grown
+    grown.append(_status_bytes("VmHWM") - before)
+
+
 def _status_bytes(key: str) -> int:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         name, _, value = line.partition(":")
@@ -104,7 +132,12 @@ def _status_bytes(key: str) -> int:
     raise KeyError(key)
 
 
-JOBS: dict[str, Callable[..., Any]] = {"seconds": seconds, "memory": memory, "peak_shares": peak_shares}
+JOBS: dict[str, Callable[..., Any]] = {
+    "seconds": seconds,
+    "memory": memory,
+    "long_memory": long_memory,
+    "peak_shares": peak_shares,
+}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

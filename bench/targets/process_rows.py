@@ -26,6 +26,10 @@ MEMORY_TARGET_MIB = 4.0
 MIB = 2**20
 
 IMPORT_TARGET_MS = 25.0
+LONG_SAMPLES, LONG_TAPS = 100_000_000, 1000
+LONG_FUNCTIONS = (("signal.convolve", "float32"), ("signal.oaconvolve", "float32"), ("convolve", "float64"))
+LONG_TARGET_MIB = 64.0
+
 _IMPORT = "import time, numpy; t = time.perf_counter(); import fastconv; print(time.perf_counter() - t)"
 
 
@@ -64,6 +68,17 @@ def memory(effort: Effort) -> Iterator[Row]:
                 MEMORY_TARGET_MIB,
                 at_least=False,
             )
+
+
+def long_signal(effort: Effort) -> Iterator[Row]:
+    """Peak memory above input and output of a signal of a hundred million samples, on one thread and on two."""
+    samples, taps = str(LONG_SAMPLES), str(LONG_TAPS)
+    for function, dtype in LONG_FUNCTIONS if effort is FULL else LONG_FUNCTIONS[:1]:
+        for count in ("1", "2"):
+            mib = _child("long_memory", function, dtype, samples, taps, count) / MIB
+            line = "1e8 samples with 1000 taps, memory above input and output"
+            title = f"{function} {dtype}, threads {count}"
+            yield Row(line, title, mib, "MiB", LONG_TARGET_MIB, at_least=False)
 
 
 def memory_works() -> list[str]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bench import agreement
 from bench.measure import OURS
 from bench.timing import Call, Effort, Timed, race
+
+# A peer whose first run took so many times that of the fastest, and longer than any start-up, is not run again.
+_HOPELESS = 10.0
+_START_UP_SECONDS = 0.02
 
 # A group: rows as they are measured, one by one, so that they can be shown at once.
 Group = Callable[[Effort], Iterator["Row"]]
@@ -56,6 +61,55 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.2f} {unit}" if abs(value) < 10 else f"{value:.1f} {unit}"
 
 
+@dataclass(frozen=True)
+class Contest:
+    """Work that functions of fastconv and peers do alike, and what of it is asked of each of our functions.
+
+    `ours` are calls by the words that go before `work` in the name of their row, `peers` calls by the name of
+    the library. Results may be `allowed` apart; `margin` samples on every side of them see the boundary.
+    """
+
+    line: str
+    work: str
+    target: float | None
+    ours: Mapping[str, Call]
+    peers: Mapping[str, Call]
+    allowed: float
+    margin: int
+
+    def rows(self, effort: Effort) -> Iterator[Row]:
+        """How many times the time of ours the best peer takes, after all of them have given one result."""
+        theirs = {name: Timed.once(call) for name, call in self.peers.items()}
+        ours = {f"{OURS} {name}": Timed.once(call) for name, call in self.ours.items()}
+        wrong = self._disagreements({**theirs, **ours})
+        best = race({**in_the_running(theirs), **ours}, effort)
+        peer = min((name for name in theirs if name in best), key=best.__getitem__)
+        for name in self.ours:
+            seconds = best[f"{OURS} {name}"]
+            # A peer that does other work makes every ratio worthless, one of ours only its own.
+            note = "; ".join(why for who, why in wrong.items() if who in (*theirs, f"{OURS} {name}"))
+            ratio = math.nan if note else best[peer] / seconds
+            work = f"{name} {self.work}".lstrip()
+            yield Row(
+                self.line, work, ratio, "x", self.target, seconds=seconds, peer=peer, peer_seconds=best[peer], note=note
+            )
+
+    def _disagreements(self, entries: Mapping[str, Timed]) -> dict[str, str]:
+        """Who differs from the first of `entries`, and where."""
+        (first, reference), *others = entries.items()
+        truth = np.asarray(reference.result)
+        wrong = {}
+        for name, entry in others:
+            result = np.asarray(entry.result)
+            if result.dtype == truth.dtype:
+                why = agreement.disagreement(result, truth, self.allowed, self.margin)
+            else:
+                why = f"dtype {result.dtype}, not {truth.dtype}"
+            if why:
+                wrong[name] = f"{name} differs from {first}: {why}"
+        return wrong
+
+
 def against(
     line: str,
     work: str,
@@ -66,15 +120,10 @@ def against(
     effort: Effort,
 ) -> Row:
     """How many times the time of fastconv a peer takes, after both have given the same result."""
-    name, theirs = peer
-    first, other = Timed.once(ours), Timed.once(theirs)
     x, w = operands
-    wrong = agreement.disagreement(first.result, other.result, agreement.tolerance(x, w), max(w.shape[-2:]) // 2)
-    if wrong:
-        return Row(line, work, math.nan, "x", target, peer=name, note=f"differs from {name}: {wrong}")
-    best = race({OURS: first, name: other}, effort)
-    ratio = best[name] / best[OURS]
-    return Row(line, work, ratio, "x", target, seconds=best[OURS], peer=name, peer_seconds=best[name])
+    allowed, margin = agreement.tolerance(x, w), max(w.shape[-2:]) // 2
+    (row,) = Contest(line, work, target, {"": ours}, dict([peer]), allowed, margin).rows(effort)
+    return row
 
 
 def geometric_mean(line: str, rows: Iterable[Row], target: float) -> Row:
@@ -82,3 +131,9 @@ def geometric_mean(line: str, rows: Iterable[Row], target: float) -> Row:
     values = [row.value for row in rows]
     mean = math.exp(sum(map(math.log, values)) / len(values))
     return Row(line, "geometric mean", mean, "x", target)
+
+
+def in_the_running(entries: Mapping[str, Timed]) -> dict[str, Timed]:
+    """The entries that could turn out to be the fastest."""
+    limit = max(_HOPELESS * min(entry.seconds for entry in entries.values()), _START_UP_SECONDS)
+    return {name: entry for name, entry in entries.items() if entry.seconds <= limit}

@@ -15,6 +15,7 @@ from .row import Row, against
 
 # (side of the picture, side of the kernel)
 Size = tuple[int, int]
+Shape = tuple[int, ...]
 
 IN_CACHE: tuple[Size, ...] = ((512, 3), (512, 5), (512, 7), (512, 9), (1024, 15))
 PAST_CACHE: tuple[Size, ...] = ((2048, 5), (2048, 7), (2048, 9))
@@ -96,9 +97,14 @@ def boundary(effort: Effort) -> Iterator[Row]:
 
 def operands(size: Size, dtype: str) -> tuple[NDArray, NDArray]:
     """Random picture and kernel: integers over their whole range, everything else normal."""
+    side, kernel = size
+    return arrays((side, side), (kernel, kernel), dtype)
+
+
+def arrays(x_shape: Shape, w_shape: Shape, dtype: str) -> tuple[NDArray, NDArray]:
+    """Random signal and kernel of any rank, as `operands` are."""
     rng = np.random.default_rng(0)
-    shapes = [(side, side) for side in size]
-    kind = np.dtype(dtype)
+    shapes, kind = (x_shape, w_shape), np.dtype(dtype)
     if kind.kind in "iu":
         limits = np.iinfo(kind)
         x, w = (rng.integers(limits.min, limits.max, shape, kind, endpoint=True) for shape in shapes)

@@ -2,12 +2,11 @@
 
 One way through, each layer knowing only what is below it::
 
-    signal/  _numpy  ndimage  nn  faces: a peer's signature and defaults become the core's keywords
-       |        |       |     |
-       |        |   _filters  |   one pass after another, each result in a dtype of its own
-        _pairs          |     |   two arrays convolved with each other: which is the kernel, which axes are batches
-           |            |     |
-           +--- core ---+-----+   conv, plan
+    signal/  _numpy  ndimage  nn   faces: a peer's signature and defaults become the core's keywords
+       |       |        |      |
+       _pairs        _filters  |   two arrays convolved with each other; passes with a dtype of the result's own
+          |             |      |
+        core  ----------+------+   conv, plan
           |
        _problem          arrays + options -> ConvProblem; everything that is refused is refused here
           |

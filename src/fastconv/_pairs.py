@@ -59,8 +59,9 @@ class Recipe(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether drivers take the arrays as they are, if in the other order or reversed."""
-        return self.schedule is not None and self.out is None and self.numpy != "always"
+        """Whether one driver takes the arrays as they are, if in the other order or reversed."""
+        alone = self.schedule is not None and self.schedule.rounded is None
+        return alone and self.out is None and self.numpy != "always"
 
 
 def convolve(

@@ -12,18 +12,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import _tunables
 from ._epilogue import activate
 from ._errors import ConvError
 from ._problem import ConvProblem
 from .planners.direct import plan_direct
+from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
+from .planners.winograd import plan_winograd
 
 # Tried in this order; the cheapest that accepts is taken, and the reference accepts everything.
 PLANNERS: dict[str, Callable[[ConvProblem, str], Choice]] = {
+    "winograd": plan_winograd,
     "gemm": plan_gemm,
     "direct": plan_direct,
+    "fft": plan_fft,
     "reference": plan_reference,
 }
 
@@ -37,9 +42,12 @@ class Schedule(NamedTuple):
     level : str
         The CPU level whose kernels run.
     algorithm : str
-        "direct", "gemm" or "reference".
+        One of `PLANNERS`.
     passed_over : tuple of str
         One line for each algorithm that was not taken, with the reason.
+    rounded : Schedule or None
+        Of a problem of integers, the same in float64 by transforms, which is sooner done; its results round to the
+        exact ones if the numbers are small enough, see `core.execute`.
     """
 
     problem: ConvProblem
@@ -48,6 +56,7 @@ class Schedule(NamedTuple):
     driver: Any
     tiles: TilePlan | None
     passed_over: tuple[str, ...]
+    rounded: Schedule | None = None
 
     @property
     def workspace_bytes(self) -> int:
@@ -66,7 +75,7 @@ class Schedule(NamedTuple):
 
     def pack(self, w: np.ndarray) -> np.ndarray | None:
         """Return the weights as this schedule's kernels read them, or None where they are read as they are."""
-        packed: np.ndarray | None = self.driver.pack_all(w) if self.algorithm == "gemm" else None
+        packed: np.ndarray | None = self.driver.pack_all(w) if hasattr(self.driver, "pack_all") else None
         return packed
 
     def explain(self) -> str:
@@ -78,12 +87,11 @@ class Schedule(NamedTuple):
             f"algorithm: {self.algorithm}, level: {self.level}",
         ]
         if self.tiles is not None:
-            lines.append(
-                f"tile: {self.tiles.tile_rows} rows x {self.tiles.tile_columns} columns, "
-                f"{self.tiles.channel_pitch * p.channels * self.tiles.computed_bytes} bytes when packed"
-            )
+            lines.append(self.tiles.describe(p.channels))
         if p.activation is not None:
             lines.append(f"epilogue: {p.activation}, a second pass over the result")
+        if self.rounded is not None:
+            lines.append("where the numbers are small enough for exact results: fft in float64, rounded")
         lines.append(f"workspace: {self.workspace_bytes} bytes a thread, work: {p.flops} flops")
         lines.extend(f"passed over: {line}" for line in self.passed_over)
         return "\n".join(lines)
@@ -140,7 +148,20 @@ def make(problem: ConvProblem, level: str) -> Schedule:
             raise ConvError(f"algorithm: got {problem.algorithm!r}, {why}, allowed: 'auto', 'reference'")
     taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
-    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over)
+    rounded = plan_rounded(problem, level, taken.cost)
+    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded)
+
+
+def plan_rounded(problem: ConvProblem, level: str, cost: float) -> Schedule | None:
+    """Return the schedule in float64 of a problem of integers, if transforms make it cheaper than `cost`."""
+    if problem.dtype.kind not in "biu" or problem.algorithm != "auto":
+        return None
+    fill = np.frombuffer(problem.fill, problem.dtype).astype(np.float64).tobytes()
+    floats = problem._replace(dtype=np.dtype(np.float64), fill=fill)
+    choice = affordable(plan_fft(floats, level), floats)
+    if choice.driver is None or choice.cost * _tunables.ROUNDED_COST > cost:
+        return None
+    return Schedule(floats, level, choice.algorithm, choice.driver, choice.tiles, ())
 
 
 def reason(choice: Choice, taken: Choice) -> str:

@@ -20,7 +20,7 @@ from ._epilogue import ACTIVATIONS
 from ._errors import ConvError, ConvTypeError
 
 BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
-ALGORITHMS = ("auto", "direct", "gemm", "reference")
+ALGORITHMS = ("auto", "direct", "gemm", "winograd", "fft", "reference")
 ACCURACIES = ("default", "strict", "fast")
 OVERFLOWS = ("wrap", "saturate", "raise")
 CENTERS = ("left", "right")
@@ -91,6 +91,8 @@ class ConvProblem(NamedTuple):
     activation : str or None
     algorithm, accuracy : str
     max_workspace : int or None
+    planned : bool
+        Whether the weights are known before, so that preparing them costs a call nothing.
     """
 
     batch: int
@@ -110,6 +112,7 @@ class ConvProblem(NamedTuple):
     algorithm: str
     accuracy: str
     max_workspace: int | None
+    planned: bool = False
 
     @property
     def out_shape(self) -> tuple[int, ...]:

@@ -66,6 +66,30 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
+# --- Winograd --------------------------------------------------------------------------------------------------------
+
+# Bytes of a block: values at frequencies, and sums of a panel. Where all weights are kept beside them, L2 has to hold
+# both: 64 channels of 224 x 224 take 11.4 ms at 56 tiles, 13 ms at 224. Where weights are transformed again for every
+# block, they want some tiles to pay for that, even if L2 does not hold those: 256 channels of 56 x 56 take 11.3 ms at
+# 56 tiles, 13 ms at 28; 8 images of 512 channels of 7 x 7 10 ms at 32 tiles, 14 ms at 8.
+WINOGRAD_KEPT_BLOCK_BYTES: Final = 800 * 1024
+WINOGRAD_BLOCK_BYTES: Final = 1300 * 1024
+WINOGRAD_BLOCK_TILES: Final = 56
+WINOGRAD_LARGEST_BLOCK_BYTES: Final = 2600 * 1024
+
+# Panels of output channels in a block: their sums are written once and read once, so they are to stay in L2.
+WINOGRAD_OUT_BLOCK: Final = 1
+
+# Bytes of all transformed weights up to which they are kept, by the plan or by the thread: half an L2.
+WINOGRAD_WEIGHT_BYTES: Final = 1024 * 1024
+
+# Channels that are summed in registers before the sum is added to memory: 64 make the error of F(4, 3) the same for
+# any number of channels, at 2 to 4 % of the time.
+WINOGRAD_FOLD: Final = 64
+
+# Bytes of workspace that a thread may take.
+WINOGRAD_LIMIT_BYTES: Final = 6 * 1024 * 1024
+
 # --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
 
 # Share of the peak that the kernels reach on full tiles.
@@ -73,3 +97,46 @@ DIRECT_EFFICIENCY: Final = 0.55
 GEMM_EFFICIENCY: Final = 0.97
 # What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
 GEMM_STORE_STEPS: Final = 12.0
+
+# What packing a vector of weights takes in a plain call.
+GEMM_PACK_STEPS: Final = 18.0
+
+# Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
+# calling the kernel takes.
+WINOGRAD_EFFICIENCY: Final = 0.9
+WINOGRAD_LEAST_ROWS: Final = 3
+WINOGRAD_CALL_STEPS: Final = 130.0
+# What the other stages take for each frequency and vector: of a tile for its samples, its sums (each time they go to
+# memory) and its results, of a channel for its weights. Stores to L2 at 16 bytes a cycle are most of it.
+WINOGRAD_FOLD_STEPS: Final = 5.0
+WINOGRAD_INPUT_STEPS: Final = 10.0
+WINOGRAD_OUTPUT_STEPS: Final = 14.0
+WINOGRAD_WEIGHT_STEPS: Final = 8.5
+
+# --- FFT tiles -------------------------------------------------------------------------------------------------------
+
+# Taps of a kernel from which a transform is looked at; planning one takes longer than a small convolution.
+FFT_LEAST_TAPS: Final = 25
+
+# Bytes of the spectra of several kernels, and of one tile.
+FFT_WEIGHT_BYTES: Final = 64 * 1024 * 1024
+FFT_TILE_BYTES: Final = 512 * 1024 * 1024
+
+# Rows (or columns) of a tile along an axis that is not transformed.
+FFT_BATCH_ROWS: Final = 64
+
+# Vector operations a complex point: a level of the tree and the two transpositions of each direction, the product with
+# one channel. The first and the last are counted from the code, divided by the share of the peak that was measured.
+FFT_FORWARD_LEVEL: Final = 3.0 / 0.6
+FFT_BACK_LEVEL: Final = 3.5 / 0.6
+FFT_TURN: Final = 12.0 / 0.6
+FFT_PRODUCT: Final = 4.0 / 0.6
+
+# What a call costs besides, and a plan on its first use: some 20 us.
+FFT_CALL: Final = 1.0e5
+
+# How much longer a point takes, by the bytes of a tile: in L2 with its spectrum, about to leave it, beyond it.
+FFT_CACHE: Final = ((448 * 1024, 1.0), (1024 * 1024, 1.25), (4 * 1024 * 1024, 1.6), (2**60, 2.0))
+
+# Integers by transforms are converted there and back, which costs as much again where the kernel is not large.
+ROUNDED_COST: Final = 1.5

@@ -64,6 +64,85 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_gemm(const fc_gemm_tile *tile) noexcept nogil
     ctypedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows,
                                 ptrdiff_t k_size) noexcept nogil
+    ctypedef struct fc_fft_axis:
+        ptrdiff_t n
+        ptrdiff_t n_levels
+        const ptrdiff_t *radices
+        const void *twiddles
+
+    ctypedef struct fc_fft:
+        fc_fft_axis fold
+        fc_fft_axis middle
+        fc_fft_axis across
+        const void *twist
+        int interleaved
+
+    ctypedef struct fc_fft_tile:
+        const fc_fft *fft
+        const void *src
+        ptrdiff_t src_fold_pitch
+        ptrdiff_t src_middle_pitch
+        void *strip
+        void *spectrum
+        const void *weights
+        void *product
+        ptrdiff_t channels
+        ptrdiff_t channel_pitch
+        ptrdiff_t group_pitch
+        int rows_done
+        const void *bias
+        void *dst
+        ptrdiff_t dst_fold_pitch
+        ptrdiff_t dst_middle_pitch
+        ptrdiff_t first_fold
+        ptrdiff_t last_fold
+        ptrdiff_t first_middle
+        ptrdiff_t last_middle
+        ptrdiff_t first_column
+        ptrdiff_t last_column
+
+    ctypedef void fc_fft_forward(const fc_fft_tile *tile) noexcept nogil
+    ctypedef int fc_fft_back(const fc_fft_tile *tile) noexcept nogil
+
+    ctypedef struct fc_winograd:
+        ptrdiff_t outputs
+        const void *numbers
+        const void *src
+        ptrdiff_t src_pitch
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t n
+        const void *bias
+
+    ctypedef int fc_winograd_transform(const fc_winograd *step) noexcept nogil
+
+    ctypedef struct fc_product:
+        const void *tiles
+        ptrdiff_t block_pitch
+        const void *weights
+        ptrdiff_t channels
+        ptrdiff_t fold
+        void *dst
+        ptrdiff_t row_pitch
+        ptrdiff_t vector_pitch
+        ptrdiff_t rows
+        int accumulate
+        ptrdiff_t ahead
+
+    ctypedef void fc_product_of(const fc_product *product) noexcept nogil
+    ctypedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride, ptrdiff_t channel_stride,
+                                  ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil
+    ctypedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
+                                   ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil
+
+    ctypedef struct fc_winograd_kernels:
+        fc_winograd_transform *input
+        fc_winograd_transform *weights
+        fc_winograd_transform *output
+        fc_product_of *product
+        fc_gather_lanes *gather
+        fc_scatter_lanes *scatter
+
     ctypedef double fc_fma_chain(ptrdiff_t rounds) noexcept nogil
     ctypedef int fc_supported() noexcept nogil
 
@@ -80,4 +159,8 @@ cdef extern from "fastconv.h" nogil:
         fc_direct *direct[7]
         fc_gemm *gemm[2]
         fc_pack_panel *pack_panel[2]
+        fc_fft_forward *fft_columns[2]
+        fc_fft_forward *fft_rows[2]
+        fc_fft_back *fft_back[2]
+        fc_winograd_kernels winograd[2]
         fc_fma_chain *fma_chain[2]

@@ -119,6 +119,106 @@ typedef void fc_gemm(const fc_gemm_tile *tile);
 /* panel[k][j] = weights[j * row_pitch + k] for j < rows, and 0 for rows <= j < gemm_columns. */
 typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows, ptrdiff_t k_size);
 
+/* A transform along one axis: n complex points, split by radices of 2, 3, 4 or 5, level after level. For each block of
+ * each level there are radix - 1 complex twiddles of the compute type: w, w^2, ... or, for radix 4, w^2, w, w^3. */
+typedef struct {
+    ptrdiff_t n, n_levels;
+    const ptrdiff_t *radices;
+    const void *twiddles;
+} fc_fft_axis;
+
+/* The transform of a tile. Points are vectors of real and vectors of imaginary parts, side by side. */
+typedef struct {
+    fc_fft_axis fold, middle;  /* vertical; fold.n * middle.n is a multiple of the lanes */
+    fc_fft_axis across;        /* n is a multiple of the lanes */
+    const void *twist;         /* one long row, cut into fold.n: its twiddles between the axes [group][across]; or NULL */
+    int interleaved;           /* samples are complex; else real and folded, two rows in one */
+} fc_fft;
+
+typedef struct {
+    const fc_fft *fft;
+    const void *src;           /* a packed tile, or the input itself, in elements */
+    ptrdiff_t src_fold_pitch, src_middle_pitch;
+    void *strip;               /* fold.n * middle.n points */
+    void *spectrum;            /* of each channel, in points [group][across] */
+    const void *weights;       /* spectra in the same order */
+    void *product;             /* may be the first spectrum */
+    ptrdiff_t channels, channel_pitch, group_pitch;
+    int rows_done;             /* spectra are whole; else only their vertical half */
+    const void *bias;          /* one element, or NULL */
+    void *dst;                 /* of the first element that is wanted: of a row of first_column, or of one long row */
+    ptrdiff_t dst_fold_pitch, dst_middle_pitch;
+    ptrdiff_t first_fold, last_fold, first_middle, last_middle, first_column, last_column;
+} fc_fft_tile;
+
+/* The vertical half of a forward transform, of one channel; the other half; product, way back and store, which returns
+ * whether all that was stored is finite. */
+typedef void fc_fft_forward(const fc_fft_tile *tile);
+typedef int fc_fft_back(const fc_fft_tile *tile);
+/* Winograd's transforms of n tiles side by side, or of the weights of n channels; a tile is outputs x outputs results
+ * (2, 4, 5 or 6), of (outputs + 2)^2 samples and as many frequencies. Vectors of channels are aligned to the vector.
+ *
+ *     input    src: samples [row: src_pitch][column][lanes], a tile `outputs` columns behind the one before
+ *              dst: [frequency: dst_pitch][tile][lanes]
+ *     weights  src: [channel][3][3][gemm_columns]
+ *              dst: [frequency: dst_pitch][channel][gemm_columns]
+ *     output   src: [tile: src_pitch][frequency][lanes]
+ *              dst: results with the bias added, [row: dst_pitch][column][lanes], tiles side by side
+ *
+ * The output returns whether a result, before the bias, was not finite; the others return 0.
+ */
+typedef struct {
+    ptrdiff_t outputs;
+    const void *numbers;  /* of the points, as kernels/winograd.inc.h declares them */
+    const void *src;
+    ptrdiff_t src_pitch;
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t n;
+    const void *bias;     /* lanes elements, of the output */
+} fc_winograd;
+
+enum { FC_WINOGRAD_PAIRS = 3, FC_WINOGRAD_OUTPUTS = 6 };
+
+typedef int fc_winograd_transform(const fc_winograd *step);
+
+/* One frequency of a block of tiles against one panel of weights; sums are added up in memory after every `fold`
+ * channels, a multiple of lanes, so that rounding errors grow with the square root of fewer terms.
+ *
+ *     tiles    [channels / lanes: block_pitch][row][lanes]
+ *     weights  [channel][gemm_columns]
+ *     dst      [gemm_columns / lanes: vector_pitch][row: row_pitch][lanes]
+ */
+typedef struct {
+    const void *tiles;
+    ptrdiff_t block_pitch;
+    const void *weights;
+    ptrdiff_t channels, fold;
+    void *dst;
+    ptrdiff_t row_pitch, vector_pitch;
+    ptrdiff_t rows;
+    int accumulate;  /* add to what dst holds */
+    ptrdiff_t ahead; /* from weights to those of the next product, which are fetched meanwhile */
+} fc_product;
+
+typedef void fc_product_of(const fc_product *product);
+
+/* n pixels of an array of any strides and any alignment to vectors of channels, [pixel][lanes], the lanes behind
+ * `channels` zero; and back. Where pixel_stride is one element, `reach` elements from the first pixel of each channel
+ * on may be touched: read, or written with anything. */
+typedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride, ptrdiff_t channel_stride,
+                             ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
+typedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
+                              ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
+
+/* Winograd's kernels of one type. */
+typedef struct {
+    fc_winograd_transform *input, *weights, *output;
+    fc_product_of *product;
+    fc_gather_lanes *gather;
+    fc_scatter_lanes *scatter;
+} fc_winograd_kernels;
+
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
 
@@ -135,6 +235,9 @@ typedef struct {
     fc_direct *direct[FC_COMPUTE_TYPES];
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
+    fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
+    fc_fft_back *fft_back[2];
+    fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
 } fc_level;
 

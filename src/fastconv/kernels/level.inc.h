@@ -18,6 +18,8 @@
 #define FC_COMPLEX 0
 #include "direct.inc.h"
 #include "gemm.inc.h"
+#include "fft.inc.h"
+#include "winograd.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -37,6 +39,8 @@
 #define FC_COMPLEX 0
 #include "direct.inc.h"
 #include "gemm.inc.h"
+#include "fft.inc.h"
+#include "winograd.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -90,5 +94,15 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .direct = {direct_f32, direct_f64, direct_c64, direct_c128, direct_u16, direct_u32, direct_u64},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
+    .fft_columns = {fft_columns_f32, fft_columns_f64},
+    .fft_rows = {fft_rows_f32, fft_rows_f64},
+    .fft_back = {fft_back_f32, fft_back_f64},
+    .winograd =
+        {
+            {winograd_input_f32, winograd_weights_f32, winograd_output_f32, product_f32, gather_lanes_f32,
+             scatter_lanes_f32},
+            {winograd_input_f64, winograd_weights_f64, winograd_output_f64, product_f64, gather_lanes_f64,
+             scatter_lanes_f64},
+        },
     .fma_chain = {fma_chain_f32, fma_chain_f64},
 };

@@ -30,6 +30,16 @@
 #define FC_HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
 #define FC_HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 
+/* The even (odd) elements of two vectors. */
+#define FC_EVEN_2 0, 2
+#define FC_EVEN_4 0, 2, 4, 6
+#define FC_EVEN_8 FC_EVEN_4, 8, 10, 12, 14
+#define FC_EVEN_16 FC_EVEN_8, 16, 18, 20, 22, 24, 26, 28, 30
+#define FC_ODD_2 1, 3
+#define FC_ODD_4 1, 3, 5, 7
+#define FC_ODD_8 FC_ODD_4, 9, 11, 13, 15
+#define FC_ODD_16 FC_ODD_8, 17, 19, 21, 23, 25, 27, 29, 31
+
 #define FC_PAIR_2 0, 1
 #define FC_PAIR_4 FC_PAIR_2, 0, 1
 #define FC_PAIR_8 FC_PAIR_4, 0, 1, 0, 1

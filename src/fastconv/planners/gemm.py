@@ -99,4 +99,6 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
     steps = outputs * panels * sizes["gemm_vectors"]
     cost = steps * (problem.taps / _tunables.GEMM_EFFICIENCY + _tunables.GEMM_STORE_STEPS)
     cost += problem.batch * problem.groups * problem.taps * math.prod(axis.out for axis in axes) / lanes / y.k / x.k * 2
+    if not problem.planned:
+        cost += problem.groups * problem.taps * panels * sizes["gemm_vectors"] * _tunables.GEMM_PACK_STEPS
     return Choice("gemm", gemm.Driver(problem, tiles), tiles, cost)

@@ -94,6 +94,13 @@ class TilePlan:
     column_span: np.ndarray
     column_base: np.ndarray
 
+    def describe(self, channels: int) -> str:
+        """Return the tiles in words."""
+        return (
+            f"tile: {self.tile_rows} rows x {self.tile_columns} columns, "
+            f"{self.channel_pitch * channels * self.computed_bytes} bytes when packed"
+        )
+
 
 def row_segment_order(segments: Segments) -> np.ndarray:
     """Return the taps in the order in which the segments hold them."""

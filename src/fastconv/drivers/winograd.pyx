@@ -1,0 +1,582 @@
+# cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
+"""Winograd's minimal filtering: many channels, kernels of 3 x 3, stride 1, float32 and float64.
+
+A block is a few rows of tiles, of one image or of several; its samples become values at frequencies once, and serve
+one block of output channels after the other::
+
+    samples, a vector of channels at a time  ->  values [frequency][channels][tile]
+    values x weights [frequency]             ->  sums   [channels out][tile][frequency]
+    sums  ->  results, a row of tiles at a time  ->  the array
+
+Where the transformed weights fit the cache they are given by the plan, or made by each thread once. Where they do not,
+a panel of some channels is transformed for each block, which takes less time than to fetch it; a plan then holds the
+weights side by side, ready to be transformed.
+
+A transform mixes the samples of a tile, so one that is not finite would spoil the whole tile. Such tiles show in their
+results, and are computed again by the kernels of the implicit GEMM.
+"""
+
+cimport numpy as cnp
+import numpy as np
+from cython.parallel cimport prange, threadid
+from libc.string cimport memcpy, memset
+
+from fastconv.drivers.kernels cimport (
+    FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_gemm, fc_gemm_tile, fc_pack_panel, fc_product, fc_row_map, fc_winograd,
+    fc_winograd_kernels)
+from fastconv.drivers.levels cimport scratch_give, scratch_take
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.tile cimport LINE, Arrays, Geometry, Outer, TileMap, lines
+
+cnp.import_array()
+
+cdef enum:
+    TAPS = 9
+
+
+cdef struct Call:
+    Arrays arrays
+    bint w_plain         # the weights of an output channel are contiguous, in natural order
+    const char *panels   # all weights as pack_all made them, or NULL
+    char *scratch
+
+
+# Rows of tiles of one image within a block.
+cdef struct Segment:
+    ptrdiff_t n, y0       # image, and first row of results
+    ptrdiff_t tile_rows
+    ptrdiff_t first       # number of its first tile within the block
+
+
+# One thread's part of the scratch memory, and the head of it.
+cdef struct Scratch:
+    char *samples
+    char *values
+    char *weights
+    char *taps           # weights on their way to being transformed
+    char *sums
+    char *results
+    char *bias
+    char *ready          # one a panel: its weights are transformed
+    char *patch          # samples of a tile that is computed again
+    char *patch_weights
+    ptrdiff_t *offsets   # of the pixels of a row that lie outside the input
+    ptrdiff_t *outside   # as many FC_FILL_ROW
+    ptrdiff_t *no_lanes  # FC_ZERO for every lane
+    TileMap map
+    TileMap patch_map
+    Outer outer
+    ptrdiff_t outer_tap[2]
+    # What is held: values of a block of a group, weights of a group, weights of a panel for tiles computed again.
+    ptrdiff_t values_key, weights_group, patch_key
+
+
+cdef class Driver(Geometry):
+    cdef fc_winograd_kernels kernels
+    cdef fc_gemm *gemm
+    cdef fc_pack_panel *pack_panel
+    cdef ptrdiff_t outputs, side, frequencies
+    cdef ptrdiff_t tiles_y, tiles_x                       # of an image
+    cdef ptrdiff_t block_rows, block_columns              # tiles of a block
+    cdef ptrdiff_t n_row_blocks, n_chunks                 # blocks of a group
+    cdef ptrdiff_t panel, panels, out_block, n_out_blocks
+    cdef ptrdiff_t fold, weight_channels, taps_channels
+    cdef bint keeps_weights, planned
+    # Pitches, in elements.
+    cdef ptrdiff_t sample_pitch, value_block, value_pitch, sum_tile, sum_vector, result_pitch
+    cdef ptrdiff_t sizes[13]
+    cdef ptrdiff_t own_bytes
+    cdef ptrdiff_t weight_bytes, taps_bytes, planned_bytes  # of a panel
+    cdef double work
+    cdef const void *numbers
+    cdef const ptrdiff_t *tap_offsets
+    cdef object keep_winograd
+
+    def __init__(self, problem, plan):
+        Geometry.__init__(self, problem, plan)
+        cdef ptrdiff_t item = self.computed_bytes, columns, block_tiles
+        self.kernels = self.level.winograd[self.compute]
+        self.gemm = self.level.gemm[self.compute]
+        self.pack_panel = self.level.pack_panel[self.compute]
+        self.keep_winograd = (plan.numbers, plan.tap_offsets)
+        self.numbers = cnp.PyArray_DATA(plan.numbers)
+        self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
+        self.outputs = plan.outputs
+        self.side = self.outputs + 2
+        self.frequencies = self.side * self.side
+        self.tiles_y = (self.y.out + self.outputs - 1) // self.outputs
+        self.tiles_x = (self.x.out + self.outputs - 1) // self.outputs
+        self.block_rows, self.block_columns = plan.block_rows, plan.block_columns
+        self.n_row_blocks = plan.row_blocks
+        self.n_chunks = (self.tiles_x + self.block_columns - 1) // self.block_columns
+        self.panel = self.level.gemm_vectors * self.lanes
+        self.panels = (self.channels_out + self.panel - 1) // self.panel
+        self.out_block = plan.out_block
+        self.n_out_blocks = (self.panels + self.out_block - 1) // self.out_block
+        self.fold, self.weight_channels = plan.fold, plan.weight_channels
+        self.keeps_weights = plan.keeps_weights
+        self.taps_channels = min(self.lanes, self.channels)
+        self.planned = plan.planned
+        self.work = problem.flops / 2.0 / 2.0
+
+        # Pitches of an odd number of lines, so that columns of frequencies spread over the sets of a cache.
+        columns = self.block_columns * self.outputs + 2
+        block_tiles = self.block_rows * self.block_columns
+        self.sample_pitch = columns * self.lanes
+        self.value_block = block_tiles * self.lanes
+        self.value_pitch = self.odd((self.channels + self.lanes - 1) // self.lanes * block_tiles) * self.lanes
+        self.sum_tile = self.odd(self.frequencies) * self.lanes
+        self.sum_vector = block_tiles * self.sum_tile
+        self.result_pitch = self.block_columns * self.outputs * self.lanes
+        self.weight_bytes = self.frequencies * self.weight_pitch(self.channels) * item
+        self.taps_bytes = TAPS * self.channels * self.panel * item
+        self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
+        self.sizes = [
+            (self.block_rows * self.outputs + 2) * self.sample_pitch * item,
+            self.frequencies * self.value_pitch * item,
+            self.panels * self.weight_bytes if self.keeps_weights
+            else self.out_block * self.frequencies * self.weight_pitch(self.weight_channels) * item,
+            TAPS * self.taps_channels * self.panel * item,
+            self.out_block * self.level.gemm_vectors * self.sum_vector * item,
+            (self.outputs * self.result_pitch + self.lanes * self.lanes) * item,
+            self.panels * self.panel * item,
+            self.panels,
+            self.channels * self.channel_pitch * item + self.level.vector_bytes,
+            self.taps_bytes,
+            columns * sizeof(ptrdiff_t),
+            columns * sizeof(ptrdiff_t),
+            self.lanes * sizeof(ptrdiff_t)]
+        self.own_bytes = lines(sizeof(Scratch)) + 2 * lines(self.map_bytes())
+        for i in range(13):
+            self.own_bytes += lines(self.sizes[i])
+        if self.planned and self.keeps_weights:
+            self.own_bytes -= lines(self.sizes[2])
+            self.sizes[2] = 0
+
+    cdef ptrdiff_t odd(self, ptrdiff_t vectors) noexcept nogil:
+        return vectors | 1
+
+    cdef ptrdiff_t weight_pitch(self, ptrdiff_t channels) noexcept nogil:
+        """From one frequency of a panel of weights to the next, in elements."""
+        return channels * self.panel + self.lanes
+
+    @property
+    def workspace_bytes(self):
+        """Scratch memory of one thread."""
+        return self.own_bytes
+
+    @property
+    def level_name(self):
+        """The level whose kernels this driver calls."""
+        return self.level.name.decode()
+
+    def pack_all(self, cnp.ndarray w):
+        """Return all weights in panels, transformed where that pays, to be handed to `run` as often as they are used."""
+        cdef Call call
+        cdef ptrdiff_t g, p
+        cdef char *panel
+        call.arrays.w = self.bind_weights(w)
+        call.w_plain = self.weights_plain(&call.arrays)
+        call.panels = NULL
+        buffer = np.empty(self.groups * self.panels * self.planned_bytes + LINE, np.uint8)
+        start = -buffer.ctypes.data % LINE
+        cdef cnp.ndarray aligned = buffer[start : start + self.groups * self.panels * self.planned_bytes]
+        taps = np.empty(self.sizes[3] + LINE, np.uint8)
+        cdef cnp.ndarray aligned_taps = taps[-taps.ctypes.data % LINE :]
+        for g in range(self.groups):
+            for p in range(self.panels):
+                panel = cnp.PyArray_BYTES(aligned) + (g * self.panels + p) * self.planned_bytes
+                if self.keeps_weights:
+                    self.transform_weights(&call, cnp.PyArray_BYTES(aligned_taps), g, p, 0, self.channels, panel)
+                else:
+                    self.pack_weights(&call, g, p, 0, self.channels, panel)
+        return aligned
+
+    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
+            cnp.ndarray panels=None):
+        """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
+        cdef Call call
+        cdef Region region
+        cdef int t
+        cdef ptrdiff_t items = self.groups * self.n_row_blocks * self.n_chunks * self.n_out_blocks
+        if items == 0 or self.batch * self.tiles_y == 0:
+            return
+        call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
+        call.arrays.w = self.bind_weights(w)
+        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
+        call.w_plain = self.weights_plain(&call.arrays)
+        if self.planned and panels is None:
+            panels = self.pack_all(w)
+        call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
+        region = region_enter(threads, self.work, items)
+        try:
+            call.scratch = <char *>scratch_take(region.threads * self.own_bytes)
+            if call.scratch == NULL:
+                raise MemoryError("fastconv: no memory for the tiles")
+            for t in range(region.threads):
+                self.lay_out(&call, t)
+            with nogil:
+                self.loop(&call, &region, items)
+            scratch_give(call.scratch)
+        finally:
+            region_leave(&region)
+
+    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
+        cdef ptrdiff_t item = self.computed_bytes
+        if <size_t>arrays.w.data % <size_t>item or arrays.w.batch % item:
+            return False
+        return (arrays.w.x == item and arrays.w.y == 3 * item
+                and (arrays.w.channel == TAPS * item or self.channels == 1))
+
+    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+        """Divide a thread's memory; what is made in it then lasts from item to item."""
+        cdef char *at = call.scratch + thread * self.own_bytes
+        cdef Scratch *scratch = <Scratch *>at
+        cdef char *parts[13]
+        cdef ptrdiff_t i
+        at += lines(sizeof(Scratch))
+        self.lay_out_map(at, &scratch.map)
+        at += lines(self.map_bytes())
+        self.lay_out_map(at, &scratch.patch_map)
+        at += lines(self.map_bytes())
+        for i in range(13):
+            parts[i] = at
+            at += lines(self.sizes[i])
+        scratch.samples, scratch.values, scratch.weights, scratch.taps = parts[0], parts[1], parts[2], parts[3]
+        scratch.sums, scratch.results, scratch.bias, scratch.ready = parts[4], parts[5], parts[6], parts[7]
+        scratch.patch, scratch.patch_weights = parts[8], parts[9]
+        scratch.offsets, scratch.outside = <ptrdiff_t *>parts[10], <ptrdiff_t *>parts[11]
+        scratch.no_lanes = <ptrdiff_t *>parts[12]
+        for i in range(self.block_columns * self.outputs + 2):
+            scratch.outside[i] = FC_FILL_ROW
+        for i in range(self.lanes):
+            scratch.no_lanes[i] = FC_ZERO
+        scratch.outer.taps = scratch.outer_tap
+        scratch.outer_tap[0] = scratch.outer_tap[1] = 0
+        scratch.values_key = scratch.weights_group = scratch.patch_key = -1
+
+    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
+        cdef ptrdiff_t share, start, stop, shares, unit = 1
+        cdef int t
+        if region.threads == 1:
+            self.items(call, region, 0, 0, items)
+            return
+        # The items of a block share its values, so a thread takes whole blocks where there are enough to even out.
+        if items // self.n_out_blocks >= 2 * region.threads:
+            unit = self.n_out_blocks
+        items = items // unit
+        shares = min(items, 8 * <ptrdiff_t>region.threads)
+        for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
+            t = threadid()
+            start = share * items // shares * unit
+            stop = (share + 1) * items // shares * unit
+            self.items(call, region, t, start, stop)
+
+    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.own_bytes)
+        cdef ptrdiff_t item, block, g
+        for item in range(start, stop):
+            if region.stopped:
+                return
+            block = item // self.n_out_blocks
+            g = block // (self.n_row_blocks * self.n_chunks)
+            if scratch.values_key != block:
+                scratch.values_key = block
+                self.make_values(call, scratch, g, block % (self.n_row_blocks * self.n_chunks))
+            if scratch.weights_group != g:
+                scratch.weights_group = g
+                memset(scratch.ready, 0, self.panels)
+                memset(scratch.bias, 0, self.panels * self.panel * self.computed_bytes)
+                if call.arrays.bias != NULL:
+                    memcpy(scratch.bias, call.arrays.bias + g * self.channels_out * self.computed_bytes,
+                           self.channels_out * self.computed_bytes)
+            self.make_results(call, scratch, g, block % (self.n_row_blocks * self.n_chunks),
+                              item % self.n_out_blocks * self.out_block)
+            if thread == 0:
+                region_poll(region)
+
+    # --- blocks ------------------------------------------------------------------------------------------------------
+
+    cdef ptrdiff_t columns_of(self, ptrdiff_t block) noexcept nogil:
+        """Tiles in a row of a block."""
+        return min(self.block_columns, self.tiles_x - block % self.n_chunks * self.block_columns)
+
+    cdef ptrdiff_t first_row(self, ptrdiff_t row_block) noexcept nogil:
+        """The first row of tiles of a block, counted over the whole batch; blocks are as equal as can be."""
+        return row_block * self.batch * self.tiles_y // self.n_row_blocks
+
+    cdef bint next_segment(self, ptrdiff_t block, Segment *segment, bint start) noexcept nogil:
+        """Step to the first or the next image of a block; False behind the last."""
+        cdef ptrdiff_t first = self.first_row(block // self.n_chunks), last = self.first_row(block // self.n_chunks + 1)
+        cdef ptrdiff_t columns = self.columns_of(block), row
+        if start:
+            segment.first = segment.tile_rows = 0
+        segment.first += segment.tile_rows * columns
+        row = first + segment.first // columns
+        if row >= last:
+            return False
+        segment.n = row // self.tiles_y
+        segment.y0 = row % self.tiles_y * self.outputs
+        segment.tile_rows = min(self.tiles_y - row % self.tiles_y, last - row)
+        return True
+
+    # --- samples to values at frequencies ----------------------------------------------------------------------------
+
+    cdef void make_values(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t block) noexcept nogil:
+        cdef const Arrays *arrays = &call.arrays
+        cdef Segment segment
+        cdef fc_winograd step
+        cdef ptrdiff_t v, c, i, columns = self.columns_of(block)
+        cdef ptrdiff_t x0 = block % self.n_chunks * self.block_columns * self.outputs
+        cdef const char *x
+        cdef bint start = True
+        step.outputs, step.numbers, step.n = self.outputs, self.numbers, columns
+        step.src_pitch, step.dst_pitch = self.sample_pitch, self.value_pitch
+        while self.next_segment(block, &segment, start):
+            start = False
+            self.start_tile(arrays, segment.y0, segment.tile_rows * self.outputs, x0, columns * self.outputs,
+                            &scratch.map)
+            self.find_outside(arrays, scratch)
+            x = arrays.x.data + segment.n * arrays.x.batch + g * self.channels * arrays.x.channel
+            for v in range((self.channels + self.lanes - 1) // self.lanes):
+                c = v * self.lanes
+                self.gather(arrays, scratch, x + c * arrays.x.channel, min(self.lanes, self.channels - c), c == 0)
+                for i in range(segment.tile_rows):
+                    step.src = scratch.samples + i * self.outputs * self.sample_pitch * self.computed_bytes
+                    step.dst = scratch.values + (
+                        v * self.value_block + (segment.first + i * columns) * self.lanes
+                    ) * self.computed_bytes
+                    self.kernels.input(&step)
+
+    cdef void find_outside(self, const Arrays *arrays, Scratch *scratch) noexcept nogil:
+        """Where the columns outside the input come from."""
+        cdef const fc_row_map *map = &scratch.map.columns[0]
+        cdef ptrdiff_t i
+        for i in range(map.n):
+            if i < map.run_start or i >= map.run_stop:
+                scratch.offsets[i] = map.index[i] * arrays.x.x if map.index[i] >= 0 else FC_FILL_ROW
+
+    cdef void gather(self, const Arrays *arrays, const Scratch *scratch, const char *x, ptrdiff_t channels,
+                     bint first) noexcept nogil:
+        """A vector of channels of the samples of a segment; what the fill value takes is written for the first only."""
+        cdef const fc_row_map *map = &scratch.map.columns[0]
+        cdef fc_row_map lanes
+        cdef ptrdiff_t r, offset, reach, run = map.run_stop - map.run_start, pitch = self.lanes * self.computed_bytes
+        cdef bint rows_follow = arrays.x.y == self.x.n * arrays.x.x
+        cdef bint outside = first or self.x.boundary != 0
+        cdef char *row
+        lanes.n, lanes.run_start, lanes.run_stop, lanes.run_index, lanes.run_step = self.lanes, 0, channels, 0, 1
+        lanes.index, lanes.fill, lanes.runs_only = scratch.no_lanes, self.fill, 0
+        for r in range(scratch.map.rows + 2):
+            row = scratch.samples + r * self.sample_pitch * self.computed_bytes
+            offset = scratch.map.row_offset[r]
+            if offset <= FC_ZERO_ROW:
+                if first:
+                    self.load_rows(row, self.lanes, NULL, scratch.outside, map.n, arrays.x.channel, &lanes)
+                continue
+            if run > 0:
+                reach = self.x.n - map.run_index
+                if rows_follow and offset > 0:
+                    reach += (self.y.n - 1 - offset // arrays.x.y) * self.x.n
+                elif rows_follow:
+                    reach += (self.y.n - 1) * self.x.n
+                self.kernels.gather(row + map.run_start * pitch, x + offset + map.run_index * arrays.x.x, arrays.x.x,
+                                    arrays.x.channel, channels, run, reach)
+            if outside:
+                self.load_rows(row, self.lanes, x + offset, scratch.offsets, map.run_start, arrays.x.channel, &lanes)
+                self.load_rows(row + map.run_stop * pitch, self.lanes, x + offset, scratch.offsets + map.run_stop,
+                               map.n - map.run_stop, arrays.x.channel, &lanes)
+
+    # --- weights -----------------------------------------------------------------------------------------------------
+
+    cdef void transform_weights(self, Call *call, char *taps, ptrdiff_t g, ptrdiff_t p, ptrdiff_t first,
+                                ptrdiff_t channels, char *panel) noexcept nogil:
+        """Some channels of the weights of a panel of output channels."""
+        cdef fc_winograd step
+        cdef ptrdiff_t i, c
+        step.outputs, step.numbers = self.outputs, self.numbers
+        step.dst_pitch = self.weight_pitch(channels)
+        if call.panels != NULL:
+            step.src = call.panels + (g * self.panels + p) * self.taps_bytes + (
+                TAPS * first * self.panel * self.computed_bytes)
+            step.dst, step.n = panel, channels
+            self.kernels.weights(&step)
+            return
+        step.src = taps
+        for i in range((channels + self.taps_channels - 1) // self.taps_channels):
+            c = i * self.taps_channels
+            step.n = min(self.taps_channels, channels - c)
+            step.dst = panel + c * self.panel * self.computed_bytes
+            self.pack_weights(call, g, p, first + c, step.n, taps)
+            self.kernels.weights(&step)
+
+    cdef void pack_weights(self, Call *call, ptrdiff_t g, ptrdiff_t p, ptrdiff_t first, ptrdiff_t channels,
+                           char *panel) noexcept nogil:
+        """The same as they are, output channels side by side."""
+        cdef const Arrays *arrays = &call.arrays
+        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c, tap, j
+        cdef const char *w = (arrays.w.data + (g * self.channels_out + p * self.panel) * arrays.w.batch
+                              + first * arrays.w.channel)
+        cdef const char *at
+        if call.w_plain:
+            self.pack_panel(panel, w, arrays.w.batch // self.computed_bytes, n, channels * TAPS)
+            return
+        memset(panel, 0, TAPS * channels * self.panel * self.computed_bytes)
+        for c in range(channels):
+            for tap in range(TAPS):
+                at = w + c * arrays.w.channel + tap // 3 * arrays.w.y + tap % 3 * arrays.w.x
+                for j in range(n):
+                    memcpy(panel + j * self.computed_bytes, at + j * arrays.w.batch, self.computed_bytes)
+                panel += self.panel * self.computed_bytes
+
+    cdef const char *weights_of(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t first,
+                                ptrdiff_t channels) noexcept nogil:
+        """The transformed weights of a panel, made if they are not there."""
+        cdef char *panel
+        if call.panels != NULL and self.keeps_weights:
+            return call.panels + (g * self.panels + p) * self.weight_bytes
+        if self.keeps_weights:
+            panel = scratch.weights + p * self.weight_bytes
+            if not scratch.ready[p]:
+                scratch.ready[p] = 1
+                self.transform_weights(call, scratch.taps, g, p, 0, self.channels, panel)
+            return panel
+        panel = scratch.weights + (p % self.out_block * self.frequencies * self.weight_pitch(self.weight_channels)
+                                   * self.computed_bytes)
+        self.transform_weights(call, scratch.taps, g, p, first, channels, panel)
+        return panel
+
+    # --- products and results ----------------------------------------------------------------------------------------
+
+    cdef void make_results(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t block,
+                           ptrdiff_t first_panel) noexcept nogil:
+        cdef ptrdiff_t i, c, p, last = min(first_panel + self.out_block, self.panels)
+        cdef ptrdiff_t step = self.weight_channels
+        for i in range((self.channels + step - 1) // step):
+            c = i * step
+            for p in range(first_panel, last):
+                self.multiply(call, scratch, g, block, p, c, min(step, self.channels - c))
+        for p in range(first_panel, last):
+            self.store(call, scratch, g, block, p)
+
+    cdef void multiply(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t block, ptrdiff_t p, ptrdiff_t first,
+                       ptrdiff_t channels) noexcept nogil:
+        """Add the products of some channels to the sums of a panel, every frequency on its own."""
+        cdef fc_product product
+        cdef ptrdiff_t f
+        cdef const char *weights = self.weights_of(call, scratch, g, p, first, channels)
+        cdef ptrdiff_t row_block = block // self.n_chunks
+        cdef ptrdiff_t rows = self.first_row(row_block + 1) - self.first_row(row_block)
+        product.block_pitch, product.channels, product.fold = self.value_block, channels, self.fold
+        product.ahead = self.weight_pitch(channels)
+        product.row_pitch, product.vector_pitch = self.sum_tile, self.sum_vector
+        product.rows, product.accumulate = rows * self.columns_of(block), first > 0
+        for f in range(self.frequencies):
+            product.tiles = scratch.values + (f * self.value_pitch + first // self.lanes * self.value_block
+                                              ) * self.computed_bytes
+            product.weights = weights + f * self.weight_pitch(channels) * self.computed_bytes
+            product.dst = (scratch.sums + (p % self.out_block * self.level.gemm_vectors * self.sum_vector
+                                           + f * self.lanes) * self.computed_bytes)
+            self.kernels.product(&product)
+
+    cdef void store(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t block, ptrdiff_t p) noexcept nogil:
+        """Results of a panel, from the top down so that a row may write into the next."""
+        cdef Segment segment
+        cdef ptrdiff_t i, v, columns = self.columns_of(block)
+        cdef ptrdiff_t x0 = block % self.n_chunks * self.block_columns * self.outputs
+        cdef bint start = True, spoilt
+        while self.next_segment(block, &segment, start):
+            start = False
+            for i in range(segment.tile_rows):
+                spoilt = False
+                for v in range(self.level.gemm_vectors):
+                    if p * self.panel + v * self.lanes < self.channels_out:
+                        spoilt |= self.store_row(call, scratch, g, p, v, &segment, i, x0, columns)
+                if spoilt:
+                    self.repair_row(call, scratch, g, p, &segment, i, x0, columns)
+
+    cdef const char *sums_of(self, const Scratch *scratch, ptrdiff_t p, ptrdiff_t v, ptrdiff_t tile) noexcept nogil:
+        return scratch.sums + ((p % self.out_block * self.level.gemm_vectors + v) * self.sum_vector
+                               + tile * self.sum_tile) * self.computed_bytes
+
+    cdef char *out_of(self, const Arrays *arrays, const Segment *segment, ptrdiff_t channel, ptrdiff_t y,
+                      ptrdiff_t x) noexcept nogil:
+        return (arrays.out.data + segment.n * arrays.out.batch + channel * arrays.out.channel + y * arrays.out.y
+                + x * arrays.out.x)
+
+    cdef bint store_row(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t v,
+                        const Segment *segment, ptrdiff_t i, ptrdiff_t x0, ptrdiff_t columns) noexcept nogil:
+        """A row of tiles, a vector of output channels; whether a result is not finite."""
+        cdef const Arrays *arrays = &call.arrays
+        cdef fc_winograd step
+        cdef ptrdiff_t channel = p * self.panel + v * self.lanes, y = segment.y0 + i * self.outputs, r, reach
+        cdef ptrdiff_t width = min(columns * self.outputs, self.x.out - x0)
+        cdef ptrdiff_t last = min(segment.y0 + segment.tile_rows * self.outputs, self.y.out)
+        cdef bint rows_follow = width == self.x.out and arrays.out.y == width * arrays.out.x, spoilt
+        step.outputs, step.numbers, step.n = self.outputs, self.numbers, columns
+        step.src, step.src_pitch = self.sums_of(scratch, p, v, segment.first + i * columns), self.sum_tile
+        step.dst, step.dst_pitch = scratch.results, self.result_pitch
+        step.bias = scratch.bias + channel * self.computed_bytes
+        spoilt = self.kernels.output(&step)
+        for r in range(min(self.outputs, self.y.out - y)):
+            reach = (last - y - r) * width if rows_follow else width
+            self.kernels.scatter(self.out_of(arrays, segment, g * self.channels_out + channel, y + r, x0),
+                                 arrays.out.x, arrays.out.channel,
+                                 scratch.results + r * self.result_pitch * self.computed_bytes,
+                                 min(self.lanes, self.channels_out - channel), width, reach)
+        return spoilt
+
+    # --- tiles that are not finite -----------------------------------------------------------------------------------
+
+    cdef void repair_row(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, const Segment *segment,
+                         ptrdiff_t i, ptrdiff_t x0, ptrdiff_t columns) noexcept nogil:
+        """Find the spoilt tiles of a row, and compute them directly."""
+        cdef fc_winograd step
+        cdef ptrdiff_t t, v
+        cdef bint spoilt
+        step.outputs, step.numbers, step.n = self.outputs, self.numbers, 1
+        step.src_pitch, step.dst, step.dst_pitch = self.sum_tile, scratch.results, self.result_pitch
+        step.bias = scratch.bias
+        for t in range(columns):
+            spoilt = False
+            for v in range(self.level.gemm_vectors):
+                if p * self.panel + v * self.lanes < self.channels_out:
+                    step.src = self.sums_of(scratch, p, v, segment.first + i * columns + t)
+                    spoilt |= self.kernels.output(&step)
+            if spoilt:
+                self.repair_tile(call, scratch, g, p, segment, segment.y0 + i * self.outputs, x0 + t * self.outputs)
+
+    cdef void repair_tile(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, const Segment *segment,
+                          ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
+        cdef const Arrays *arrays = &call.arrays
+        cdef fc_gemm_tile tile
+        cdef ptrdiff_t r, rows = min(self.outputs, self.y.out - y0), columns = min(self.outputs, self.x.out - x0)
+        if scratch.patch_key != g * self.panels + p:
+            scratch.patch_key = g * self.panels + p
+            self.pack_weights(call, g, p, 0, self.channels, scratch.patch_weights)
+        self.start_tile(arrays, y0, rows, x0, columns, &scratch.patch_map)
+        self.pack(arrays, arrays.x.data + segment.n * arrays.x.batch + g * self.channels * arrays.x.channel,
+                  &scratch.outer, &scratch.patch_map, scratch.patch)
+        tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
+        tile.taps, tile.n_taps = self.tap_offsets, TAPS
+        tile.weights = scratch.patch_weights
+        tile.bias = scratch.bias + p * self.panel * self.computed_bytes
+        tile.pixel_pitch = arrays.out.x // self.computed_bytes
+        tile.channel_out_pitch = arrays.out.channel // self.computed_bytes
+        tile.channels_out = min(self.panel, self.channels_out - p * self.panel)
+        tile.gap = 0
+        for r in range(rows):
+            self.gemm_row(&tile, scratch.patch + r * self.pitch * self.computed_bytes,
+                          self.out_of(arrays, segment, g * self.channels_out + p * self.panel, y0 + r, x0),
+                          arrays.out.x, columns)
+
+    cdef void gemm_row(self, fc_gemm_tile *tile, const char *src, char *dst, ptrdiff_t stride,
+                       ptrdiff_t columns) noexcept nogil:
+        """Neighbouring pixels, as many at a time as the register tile holds."""
+        cdef ptrdiff_t i, x
+        for i in range((columns + self.level.gemm_pixels - 1) // self.level.gemm_pixels):
+            x = i * self.level.gemm_pixels
+            tile.src = src + x * self.computed_bytes
+            tile.dst = dst + x * stride
+            tile.pixels = tile.writable = min(self.level.gemm_pixels, columns - x)
+            self.gemm(tile)

@@ -1,0 +1,246 @@
+"""Plans of Winograd's minimal filtering, F(m x m, 3 x 3): lanes are channels.
+
+A tile of m x m results comes from m + 2 x m + 2 samples by interpolation: samples and weights are evaluated at points,
+multiplied, and the products interpolated. A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks",
+CVPR 2016. Rounding errors grow with the spread of the points, so the larger tiles have points other than the common
+0, ±1, ±2: B. Barabasz, A. Anderson, K. Soodhalter and D. Gregg, "Error Analysis and Improving the Accuracy of Winograd
+Convolution for Deep Neural Networks", ACM TOMS 46, 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _tunables
+from .._problem import ConvProblem
+from ..drivers import levels, winograd
+from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large
+
+KERNEL = 3
+
+
+class Points(NamedTuple):
+    """Where polynomials are evaluated: at 0, at each of `pairs` and its negative, at `single`, and at infinity."""
+
+    pairs: tuple[Fraction, ...]
+    single: tuple[Fraction, ...] = ()
+
+    @property
+    def finite(self) -> tuple[Fraction, ...]:
+        """All points but infinity, in the order of the transforms."""
+        return (Fraction(0), *(sign * p for p in self.pairs for sign in (1, -1)), *self.single)
+
+
+# By the results along a side of a tile. Chosen by the error on normal data, 64 and 256 channels, over fractions with
+# denominators up to 8.
+POINTS = {
+    2: Points((Fraction(1),)),
+    4: Points((Fraction(5, 8), Fraction(3, 2))),
+    5: Points((Fraction(1, 2), Fraction(5, 4)), (Fraction(-5, 2),)),
+    6: Points((Fraction(1, 2), Fraction(1), Fraction(2))),
+}
+
+# Which of them an accuracy allows.
+ALLOWED = {"strict": (), "default": (2, 4), "fast": (2, 4, 5, 6)}
+
+# Lengths of the tables in kernels/winograd.inc.h.
+MOST_PAIRS, MOST_OUTPUTS = 3, 6
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class WinogradPlan(TilePlan):
+    """Adds the transforms and the blocks. The packed tile is one that is computed again, directly."""
+
+    outputs: int  # along a side of a tile
+    numbers: np.ndarray  # of the transforms, see `numbers`
+    tap_offsets: np.ndarray  # of each tap in a packed channel
+    row_blocks: int  # what the rows of tiles of all images are cut into
+    block_rows: int  # rows of tiles in a block, at most
+    block_columns: int
+    out_block: int  # panels of output channels
+    fold: int  # channels summed in registers
+    weight_channels: int  # channels of a panel whose weights are transformed at a time
+    keeps_weights: bool  # all weights are transformed once, not for every block
+    planned: bool  # and by the plan
+
+    def describe(self, channels: int) -> str:
+        """Return the tiles in words."""
+        side = self.outputs + KERNEL - 1
+        return (
+            f"tile: {self.outputs} x {self.outputs} results of {side} x {side} samples, "
+            f"in blocks of {self.block_rows} x {self.block_columns} tiles"
+        )
+
+
+def product_without(points: tuple[Fraction, ...]) -> list[Fraction]:
+    """Return the coefficients, the lowest first, of the product of all (z - point^2)."""
+    result = [Fraction(1)]
+    for point in points:
+        shifted = [Fraction(0), *result]
+        result = [high - point**2 * low for high, low in zip(shifted, [*result, Fraction(0)], strict=True)]
+    return result
+
+
+@lru_cache(maxsize=16)
+def numbers(outputs: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return the numbers of a transform as kernels/winograd.inc.h reads them, rounded once."""
+    points = POINTS[outputs]
+    padded: list[Fraction | None] = [
+        *points.pairs,
+        *[None] * (MOST_PAIRS - len(points.pairs)),
+        *(points.single or (None,)),
+    ]
+    power = [[Fraction(0) if p is None else p**i for i in range(MOST_OUTPUTS)] for p in padded]
+    full = product_without(points.pairs)[:-1]
+    rest = [product_without(points.pairs[:i] + points.pairs[i + 1 :])[:-1] for i in range(len(points.pairs))]
+    scale = []
+    for point in points.finite:
+        divisor = Fraction(1)
+        for other in points.finite:
+            divisor *= point - other if other != point else 1
+        scale.append(1 / divisor)
+    rows = [*power, padded_to(full, MOST_PAIRS)]
+    rows += [padded_to(row, MOST_PAIRS - 1) for row in [*rest, *[[]] * (MOST_PAIRS - len(rest))]]
+    rows.append(padded_to(scale, MOST_OUTPUTS + 2))
+    return np.array([float(number) for row in rows for number in row], dtype)
+
+
+def padded_to(row: list[Fraction], length: int) -> list[Fraction]:
+    """Return a row with zeros behind it."""
+    return row + [Fraction(0)] * (length - len(row))
+
+
+def refusal(problem: ConvProblem) -> str:
+    """Return why a problem is not Winograd's, or nothing."""
+    if COMPUTE.get(problem.dtype) is None or problem.dtype.char not in "fd":
+        return f"no kernel for {problem.dtype}, only for float32 and float64"
+    if not ALLOWED[problem.accuracy]:
+        return f"accuracy {problem.accuracy!r}, and a transform rounds more than a sum"
+    if problem.channel_axis < 0:
+        return "no channels to sum over"
+    if len(problem.axes) != 2 or any(axis.k != KERNEL for axis in problem.axes):
+        return "not a kernel of 3 x 3"
+    if any(axis.stride != 1 or axis.dilation != 1 or axis.input_dilation != 1 for axis in problem.axes):
+        return "strides or dilations"
+    return too_large(problem)
+
+
+def plan_winograd(problem: ConvProblem, level: str) -> Choice:
+    """Plan the cheapest tile that the accuracy allows."""
+    if why := refusal(problem):
+        return Choice("winograd", refusal=why)
+    choices = [plan_tile(problem, level, outputs) for outputs in ALLOWED[problem.accuracy]]
+    return min(choices, key=lambda choice: choice.cost)
+
+
+def plan_tile(problem: ConvProblem, level: str, outputs: int) -> Choice:
+    """Plan a tile of some size, in the largest blocks that the workspace has room for."""
+    limit = _tunables.WINOGRAD_LIMIT_BYTES
+    if problem.max_workspace is not None:
+        limit = min(limit, problem.max_workspace)
+    most = tiles_in_a_block(problem, level, outputs)
+    while True:
+        plan = make_plan(problem, level, outputs, most)
+        driver = winograd.Driver(problem, plan)
+        if driver.workspace_bytes <= limit:
+            return Choice("winograd", driver, plan, cost(problem, level, plan))
+        if plan.block_rows == plan.block_columns == 1:
+            return Choice("winograd", refusal=f"needs {driver.workspace_bytes} bytes of workspace, more than {limit}")
+        most = plan.block_rows * plan.block_columns // 2
+
+
+class Sizes(NamedTuple):
+    """What follows from a tile and a level."""
+
+    item: int
+    lanes: int
+    panel: int
+    frequencies: int
+
+    @classmethod
+    def of(cls, problem: ConvProblem, level: str, outputs: int) -> Sizes:
+        """Return the sizes of a problem."""
+        sizes = levels.describe(level)
+        item = COMPUTE[problem.dtype].dtype.itemsize
+        lanes = sizes["vector_bytes"] // item
+        return cls(item, lanes, lanes * sizes["gemm_vectors"], (outputs + KERNEL - 1) ** 2)
+
+    def keeps_weights(self, problem: ConvProblem) -> bool:
+        """Whether all transformed weights are few enough to be kept."""
+        weights = problem.channels * -(-problem.channels_out // self.panel) * self.panel
+        return self.frequencies * weights * self.item <= _tunables.WINOGRAD_WEIGHT_BYTES
+
+
+def tiles_in_a_block(problem: ConvProblem, level: str, outputs: int) -> int:
+    """Return how many tiles a block should have."""
+    sizes = Sizes.of(problem, level, outputs)
+    values = -(-problem.channels // sizes.lanes) * sizes.lanes
+    tile = sizes.frequencies * (values + sizes.panel) * sizes.item
+    if sizes.keeps_weights(problem):
+        wanted = _tunables.WINOGRAD_KEPT_BLOCK_BYTES
+    else:
+        enough = min(_tunables.WINOGRAD_BLOCK_TILES * tile, _tunables.WINOGRAD_LARGEST_BLOCK_BYTES)
+        wanted = max(_tunables.WINOGRAD_BLOCK_BYTES, enough)
+    return max(wanted // tile, 1)
+
+
+def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> WinogradPlan:
+    """Return the plan with blocks of about so many tiles."""
+    compute = COMPUTE[problem.dtype]
+    sizes = Sizes.of(problem, level, outputs)
+    y, x = problem.axes
+    columns = -(-x.out // outputs)
+    columns = max(-(-columns // max(-(-columns // most), 1)), 1)
+    rows = problem.batch * -(-y.out // outputs)
+    row_blocks = -(-rows // max(most // columns, 1))
+    # An even number, for two threads.
+    row_blocks = min(row_blocks + row_blocks % 2, rows) if row_blocks > 1 else 1
+    rows = max(-(-rows // row_blocks), 1)
+    keeps = sizes.keeps_weights(problem)
+    fold = max(_tunables.WINOGRAD_FOLD // sizes.lanes, 1) * sizes.lanes
+    # The tile that is computed again; the map of a block is made in the same tables.
+    layout = packed_layout(make_segments(y, 1), make_segments(x, 1), outputs, outputs, 1, lanes=1)
+    taps = np.arange(KERNEL)[:, None] * layout["pitch"] + np.arange(KERNEL)
+    layout |= {"tile_rows": rows * outputs, "tile_columns": columns * outputs}
+    return WinogradPlan(
+        **common(problem, level, compute, problem.axes),
+        **layout,
+        outputs=outputs,
+        numbers=numbers(outputs, compute.dtype),
+        tap_offsets=np.ascontiguousarray(taps.reshape(-1), np.intp),
+        row_blocks=row_blocks,
+        block_rows=rows,
+        block_columns=columns,
+        out_block=_tunables.WINOGRAD_OUT_BLOCK,
+        fold=fold,
+        weight_channels=problem.channels if keeps else min(fold, problem.channels),
+        keeps_weights=keeps,
+        planned=problem.planned,
+    )
+
+
+def cost(problem: ConvProblem, level: str, plan: WinogradPlan) -> float:
+    """Return the cost by the model, in vector multiply-adds at the peak."""
+    sizes = Sizes.of(problem, level, plan.outputs)
+    y, x = problem.axes
+    rows, columns = problem.batch * -(-y.out // plan.outputs), -(-x.out // plan.outputs)
+    blocks = plan.row_blocks * -(-columns // plan.block_columns)
+    tiles = max(rows * columns, blocks * levels.describe(level)["gemm_pixels"] // _tunables.WINOGRAD_LEAST_ROWS)
+    in_vectors = -(-problem.channels // sizes.lanes)
+    panels = -(-problem.channels_out // sizes.panel)
+    out_vectors = panels * sizes.panel // sizes.lanes
+    folds = -(-problem.channels // plan.fold)
+    products = problem.channels / _tunables.WINOGRAD_EFFICIENCY + folds * _tunables.WINOGRAD_FOLD_STEPS
+    total = tiles * out_vectors * (products + _tunables.WINOGRAD_OUTPUT_STEPS)
+    total += tiles * in_vectors * _tunables.WINOGRAD_INPUT_STEPS + blocks * panels * _tunables.WINOGRAD_CALL_STEPS
+    if not (problem.planned and plan.keeps_weights):
+        steps = _tunables.WINOGRAD_WEIGHT_STEPS
+        if not problem.planned:
+            steps += _tunables.GEMM_PACK_STEPS * KERNEL**2 / sizes.frequencies
+        total += (1 if plan.keeps_weights else blocks) * problem.channels * out_vectors * steps
+    return problem.groups * sizes.frequencies * total
