@@ -22,6 +22,7 @@ SOURCES = {
     "fft": [],
     "winograd": [],
     "lane": [],
+    "gate": [],
 }
 HEADERS = sorted(
     str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)

@@ -25,7 +25,7 @@ RANKS = (
     {"planners.tiles"},
     {"planners"},
     {"_problem"},
-    {"drivers.direct", "drivers.fft", "drivers.gemm", "drivers.lane", "drivers.winograd"},
+    {"drivers.direct", "drivers.fft", "drivers.gemm", "drivers.lane", "drivers.gate", "drivers.winograd"},
     {"drivers.tile"},
     {"drivers.levels", "drivers.threads"},
     {"drivers.kernels", "drivers"},
