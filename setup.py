@@ -23,6 +23,7 @@ SOURCES = {
     "winograd": [],
     "separable": [],
     "lane": [],
+    "gate": [],
 }
 HEADERS = sorted(
     str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)

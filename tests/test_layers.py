@@ -25,7 +25,7 @@ RANKS = (
     {"planners.tiles"},
     {"planners"},
     {"_problem"},
-    {"drivers.direct", "drivers.fft", "drivers.gemm", "drivers.lane", "drivers.separable", "drivers.winograd"},
+    {f"drivers.{name}" for name in ("direct", "fft", "gate", "gemm", "lane", "separable", "winograd")},
     {"drivers.tile"},
     {"drivers.levels", "drivers.threads"},
     {"drivers.kernels", "drivers"},

@@ -28,14 +28,13 @@ from numpy import ndarray
 from . import _numpy, ndimage, signal
 from ._errors import ConvError, ConvTypeError
 from ._report import NO_REPORT, Report
+from .drivers.gate import Gate, open_short_way
 
 # Types by dtype.char. longdouble is computed, but without vectors: there is nothing to gain.
 _PLAIN = frozenset("bBhHiIlLqQfdFD")
 _WITH_BOOL = _PLAIN | {"?"}
 _NUMBERS = _WITH_BOOL | {"e"}
 _ANY_RANK = 64
-# The same as dtypes in native byte order, whose look-up is quicker.
-_NATIVE = frozenset(np.dtype(char) for char in _PLAIN)
 
 
 class _Peer(NamedTuple):
@@ -205,10 +204,12 @@ def patched() -> Iterator[None]:
 
 def report_to(report: Report) -> None:
     """Have every call of a replacement counted in a report."""
-    _state.report = report
+    with _state.lock:
+        _state.report = report
+        open_short_way(_state.on and report is NO_REPORT)
 
 
-class Replacement:
+class Replacement(Gate):
     """Stands where a peer's function stood; an object of its own, so that it can be equal to the function.
 
     SciPy's tests, numba and __array_function__ implementations look functions up in dicts that were filled
@@ -218,46 +219,29 @@ class Replacement:
     __wrapped__: Callable[..., Any]
 
     def __init__(self, original: Callable[..., Any], face: Callable[..., Any], peer: _Peer, home: str) -> None:
-        functools.update_wrapper(self, original)
         parameters = inspect.signature(original).parameters
         names = [name for name, each in parameters.items() if each.kind is not each.VAR_KEYWORD]
-        self._face = face
         self._peer = peer
         self._title = f"{home}.{original.__name__}"
         self._arrays = tuple(zip(names, peer.arrays, strict=False))
-        self._count = len(peer.arrays)
         self._names = frozenset(names) | (_HANDED_ON if len(names) < len(parameters) else frozenset())
         self._output = names.index("output") if "output" in names else len(names)
         # Options that say nothing about types.
-        self._harmless = self._names - {name for name, _ in self._arrays} - {"output"}
+        harmless = self._names - {name for name, _ in self._arrays} - {"output"}
+        super().__init__(face, original, len(peer.arrays), self._output, harmless)
+        functools.update_wrapper(self, original)
 
-    def __call__(self, /, *arguments: Any, **options: Any) -> Any:
+    def look(self, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        """Serve a call with a closer look at its arguments, if functions are replaced now."""
         if not _state.on:
-            return self.__wrapped__(*arguments, **options)
-        if _state.report is NO_REPORT:
-            # What needs no closer look, which costs as much as a small convolution.
-            count = self._count
-            if count <= len(arguments) <= self._output and (not options or self._harmless.issuperset(options)):
-                for array in arguments[:count]:
-                    if type(array) is not ndarray or array.dtype not in _NATIVE:
-                        break
-                else:
-                    try:
-                        return self._face(*arguments, **options)
-                    except Exception:
-                        # Left before the original is called, or this error would be shown above the original's.
-                        pass
-                    return self.__wrapped__(*arguments, **options)
-        return self._looked_at(arguments, options)
-
-    def _looked_at(self, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+            return self.original(*arguments, **options)
         report = _state.report
         start = perf_counter_ns()
         ready, why = self._made_ready(arguments, options)
         unforeseen = False
         if ready is not None:
             try:
-                result = self._face(*ready[0], **ready[1])
+                result = self.face(*ready[0], **ready[1])
             except (ConvError, ConvTypeError) as error:
                 why = str(error)
             except Exception as error:
@@ -266,7 +250,7 @@ class Replacement:
                 report.taken(self._title, perf_counter_ns() - start)
                 return result
         try:
-            result = self.__wrapped__(*arguments, **options)
+            result = self.original(*arguments, **options)
         finally:
             report.left(self._title, why, perf_counter_ns() - start)
         if unforeseen:
@@ -350,7 +334,8 @@ def _as_array(value: Any, only_exact: bool) -> ndarray | None:
         if only_exact or overrides or isinstance(value, (np.matrix, np.ma.MaskedArray)):
             return None
         return np.asarray(value)
-    if not isinstance(value, (list, tuple, int, float, complex, np.generic)):
+    # Of objects that NumPy can read only its own: numpy.polymul convolves poly1d.
+    if not isinstance(value, (list, tuple, int, float, complex, np.generic, np.poly1d)):
         return None
     try:
         return np.asarray(value)
@@ -396,6 +381,7 @@ def _settle() -> None:
         _exchange({id(each): each.__wrapped__ for each in replacements}, _state.changed)
         _state.changed = []
     _state.on = wanted
+    open_short_way(wanted and _state.report is NO_REPORT)
 
 
 def _exchange(table: dict[int, Any], also: list[weakref.ref[ModuleType]]) -> list[weakref.ref[ModuleType]]:

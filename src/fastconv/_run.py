@@ -103,9 +103,9 @@ def _show_and_exit(error: BaseException) -> NoReturn:
 
 def _script(path: str, main: ModuleType) -> Callable[[], CodeType]:
     """Prepare for ``python path``; return what makes the code."""
-    if pkgutil.get_importer(path) is not None:
-        return _folder(path, main)
     absolute = os.path.abspath(path)
+    if pkgutil.get_importer(absolute) is not None:
+        return _folder(absolute, main)
     try:
         with io.open_code(absolute) as file:
             source = file.read()
@@ -126,7 +126,7 @@ def _folder(path: str, main: ModuleType) -> Callable[[], CodeType]:
     sys.path.insert(0, path)
     spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
     if spec is None:
-        raise CannotRun(f"can't find '__main__' module in {os.path.abspath(path)!r}", 1)
+        raise CannotRun(f"can't find '__main__' module in {path!r}", 1)
     return _from_spec(spec, main)
 
 

@@ -16,7 +16,7 @@ from fastconv._report import Report
 LIST = Path(__file__).with_name("cannot_pass.txt")
 
 
-def read_list(path=LIST):
+def read_list(path):
     """Return the reason for each test that cannot pass, by its id."""
     reasons = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -34,6 +34,9 @@ def read_list(path=LIST):
 def pytest_addoption(parser):
     group = parser.getgroup("fastconv")
     group.addoption("--originals", action="store_true", help="leave the peer's functions where they are")
+    group.addoption(
+        "--kept-list", metavar="FILE", type=Path, default=LIST, help="another list of tests that cannot pass"
+    )
     group.addoption("--outcomes", metavar="FILE", help="write the ids of failed tests to a JSON file")
 
 
@@ -51,7 +54,7 @@ class Peers:
         self.listed = {}
         self.report = None
         if not config.getoption("originals"):
-            self.listed = read_list()
+            self.listed = read_list(config.getoption("kept_list"))
             self.report = Report()
             _patch.report_to(self.report)
             fastconv.patch()
@@ -66,7 +69,7 @@ class Peers:
         folders = {test.rpartition("::")[0] for test in collected}
         gone = [test for test in self.listed if test not in collected and test.rpartition("::")[0] in folders]
         if gone:
-            raise pytest.UsageError(f"{LIST.name} names tests that do not exist: {', '.join(gone)}")
+            raise pytest.UsageError(f"on the list, but there is no such test: {', '.join(gone)}")
 
     def pytest_runtest_logreport(self, report):
         if report.failed and report.nodeid not in self.failed:
