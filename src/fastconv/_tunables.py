@@ -164,7 +164,7 @@ FFT_PRODUCT: Final = 4.0 / 0.6
 FFT_CALL: Final = 1.0e5
 
 # How much longer a point takes, by the bytes of a tile: in L2 with its spectrum, about to leave it, beyond it.
-FFT_CACHE: Final = ((448 * 1024, 1.0), (1024 * 1024, 1.25), (4 * 1024 * 1024, 1.6), (2**60, 2.0))
+FFT_CACHE: Final = ((100 * 1024, 1.0), (448 * 1024, 1.25), (1024 * 1024, 1.5), (4 * 1024 * 1024, 1.8), (2**60, 2.2))
 
 # Integers by transforms are converted there and back, which costs as much again where the kernel is not large.
 ROUNDED_COST: Final = 1.5

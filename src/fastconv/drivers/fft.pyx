@@ -22,7 +22,6 @@ cnp.import_array()
 
 cdef struct Call:
     Arrays arrays
-    bint out_plain      # one long row can be written where it stands
     const char *spectra  # of the weights [group][channel out][channel]
     char *scratch       # of all threads
     char *spoilt        # for each item, whether its result is not finite
@@ -68,7 +67,7 @@ cdef class Driver(Geometry):
     cdef fc_fft_forward *rows_of
     cdef fc_fft_back *back
     cdef ptrdiff_t unit            # real parts in a sample
-    cdef ptrdiff_t point_bytes, group_pitch, channel_bytes, packed_bytes
+    cdef ptrdiff_t point_bytes, group_pitch, channel_bytes, packed_bytes, out_pitch
     cdef ptrdiff_t planes, planes_valid, rows_sent, columns_sent
     cdef ptrdiff_t n_planes, n_rows, n_columns, out_planes
     cdef bint solid                # three axes are transformed at once
@@ -115,10 +114,13 @@ cdef class Driver(Geometry):
         self.n_rows = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_columns = (self.x.out + self.tile_columns - 1) // self.tile_columns
         self.rows_sent, self.columns_sent = self.tile_rows + self.row_count[0] - 1, self.tile_columns + self.column_span[0]
-        self.packed_bytes = lines(self.channel_pitch * self.computed_bytes)
+        # A vector more than a row has, for the same reason; one long row has to be one.
+        self.out_pitch = self.fft.across.n if plan.twist is not None else self.fft.across.n + self.level.vector_bytes // self.part_bytes
+        self.packed_bytes = lines(self.computed_bytes * max(
+            self.channel_pitch, self.planes_valid * self.tile_rows * self.out_pitch))
         self.thread_bytes = (
             lines(sizeof(Scratch))
-            + self.channels * self.packed_bytes + LINE
+            + self.channels * self.packed_bytes
             + lines(vertical * self.point_bytes)
             + (self.channels + (1 if self.channels_out > 1 else 0)) * self.channel_bytes
             + lines(self.map_bytes())
@@ -167,7 +169,6 @@ cdef class Driver(Geometry):
         cdef cnp.ndarray spoilt = np.zeros(items, np.uint8)
         call.arrays.x, call.arrays.out, call.arrays.w = self.bind(x), self.bind(out), self.bind_weights(w)
         call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
-        call.out_plain = self.fft.twist != NULL and self.is_plain(out, call.arrays.out.x)
         call.spoilt = cnp.PyArray_BYTES(spoilt)
         region = region_enter(threads, self.work, items)
         try:
@@ -190,19 +191,6 @@ cdef class Driver(Geometry):
         for item in np.flatnonzero(spoilt):
             self.compute_directly(x, w, bias, out, item)
 
-    cdef bint is_plain(self, cnp.ndarray array, ptrdiff_t x_stride):
-        """Whether rows are contiguous and every stride is a whole number of elements."""
-        cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(array)
-        cdef int i
-        if self.stored_bytes != self.computed_bytes or x_stride != self.computed_bytes:
-            return False
-        if <size_t>cnp.PyArray_DATA(array) % <size_t>self.part_bytes:
-            return False
-        for i in range(cnp.PyArray_NDIM(array)):
-            if strides[i] % self.computed_bytes:
-                return False
-        return True
-
     cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
         return <Scratch *>(call.scratch + thread * self.thread_bytes)
 
@@ -219,7 +207,7 @@ cdef class Driver(Geometry):
             scratch.product = at
             at += self.channel_bytes
         scratch.packed = at
-        at += self.channels * self.packed_bytes + LINE
+        at += self.channels * self.packed_bytes
         self.lay_out_map(at, &scratch.map)
         at += lines(self.map_bytes())
         scratch.outer.taps = <ptrdiff_t *>at
@@ -380,42 +368,45 @@ cdef class Driver(Geometry):
         cdef const Arrays *arrays = &call.arrays
         cdef View *out = &call.arrays.out
         cdef ptrdiff_t item = self.computed_bytes, o, z, channel
-        cdef ptrdiff_t row_pitch = self.tile_columns, plane_pitch = self.tile_rows * self.tile_columns
+        cdef const char *wanted
         cdef bint finite = True
         cdef char *dst
         cdef fc_fft_tile tile
         self.describe(&tile, scratch)
         self.set_window(&tile, place)
-        tile.dst_fold_pitch = plane_pitch if self.solid else row_pitch if self.fft.twist == NULL else 0
-        tile.dst_middle_pitch = row_pitch
+        # The packed samples are not needed any more.
+        tile.dst = scratch.packed
+        tile.dst_fold_pitch = tile.dst_middle_pitch = self.out_pitch
+        if self.solid:
+            tile.dst_fold_pitch *= self.tile_rows
+        wanted = scratch.packed + self.column_span[0] * item
         for o in range(self.channels_out):
             channel = place.g * self.channels_out + o
             tile.weights = call.spectra + channel * self.channels * self.channel_bytes
-            tile.bias = arrays.bias + channel * self.computed_bytes if arrays.bias != NULL else NULL
+            tile.bias = arrays.bias + channel * item if arrays.bias != NULL else NULL
             tile.rows_done = o > 0
-            dst = out.data + place.n * out.batch + channel * out.channel + place.y0 * out.y + place.x0 * out.x
-            dst += scratch.outer.out_offset * (self.planes_valid if self.solid else 1)
-            # The packed samples are not needed any more.
-            tile.dst = dst if call.out_plain else scratch.packed
             if not self.back(&tile):
                 finite = False
-            if not call.out_plain:
-                for z in range(place.planes):
-                    self.store_rows(dst + z * (out.outer[0] if self.solid else 0), out.y, out.x,
-                                    scratch.packed + z * plane_pitch * item, row_pitch, place.rows, place.columns)
+            dst = out.data + place.n * out.batch + channel * out.channel + place.y0 * out.y + place.x0 * out.x
+            dst += scratch.outer.out_offset * (self.planes_valid if self.solid else 1)
+            for z in range(place.planes):
+                self.store_rows(dst + z * (out.outer[0] if self.solid else 0), out.y, out.x,
+                                wanted + z * tile.dst_fold_pitch * item, self.out_pitch, place.rows, place.columns)
         return finite
 
     cdef void set_window(self, fc_fft_tile *tile, const Place *place) noexcept nogil:
         """The part of a tile that no wrapped sample has reached, as far as it is wanted."""
         cdef ptrdiff_t y = self.row_count[0] - 1, z = (self.z_k - 1) * self.z_dilation
         tile.first_fold, tile.last_fold, tile.first_middle, tile.last_middle = y, y + place.rows, 0, 1
+        tile.first_column = self.column_span[0]
+        tile.last_column = tile.first_column + place.columns
         if self.fft.twist != NULL:
+            # Rows are parts of one long row, which is wanted from its first column on.
             tile.first_fold, tile.last_fold = 0, 2 * self.fft.fold.n
+            tile.first_column, tile.last_column = 0, self.fft.across.n
         if self.solid:
             tile.first_fold, tile.last_fold = z, z + place.planes
             tile.first_middle, tile.last_middle = y, y + place.rows
-        tile.first_column = self.column_span[0]
-        tile.last_column = tile.first_column + place.columns
 
     # --- tiles that are not finite -----------------------------------------------------------------------------------
 

@@ -186,7 +186,10 @@ typedef struct {
     ptrdiff_t channels, channel_pitch, group_pitch;
     int rows_done;             /* spectra are whole; else only their vertical half */
     const void *bias;          /* one element, or NULL */
-    void *dst;                 /* of the first element that is wanted: of a row of first_column, or of one long row */
+    /* Whole vectors of the rows from first to last, of both vertical axes, from column 0 on; the first such row is at
+     * dst, aligned to the vector, and pitches are multiples of the lanes. Vectors without a column from first_column to
+     * last_column are left out. */
+    void *dst;
     ptrdiff_t dst_fold_pitch, dst_middle_pitch;
     ptrdiff_t first_fold, last_fold, first_middle, last_middle, first_column, last_column;
 } fc_fft_tile;

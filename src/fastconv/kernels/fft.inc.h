@@ -302,64 +302,36 @@ FC_INLINE void FC_ID(fft_product)(const fc_fft_tile *tile, ptrdiff_t group) {
         FC_ID(fft_twist)(sum, (const FC_ID(point) *)fft->twist + group * n, n, -1);
 }
 
-/* Elements of a vector, the part that is wanted. */
-FC_INLINE void FC_ID(fft_put)(FC_T *dst, FC_ID(vec) values, ptrdiff_t from, ptrdiff_t to) {
-    if (from <= 0 && to >= FC_LANES) {
-        *(FC_ID(vec_memory) *)dst = values;
-        return;
-    }
-    for (ptrdiff_t i = from > 0 ? from : 0; i < to && i < FC_LANES; i++)
-        dst[i] = values[i];
-}
-
-/* One value to the output: columns from..to of it are wanted, and the first of those belongs at dst. */
-FC_INLINE void FC_ID(fft_store)(FC_T *dst, FC_ID(point) value, ptrdiff_t from, ptrdiff_t to, int interleaved) {
-    if (interleaved) {
-        dst -= 2 * from;
-        FC_ID(fft_put)(dst, __builtin_shufflevector(value.re, value.im, FC_LIST(FC_LOW)), 2 * from, 2 * to);
-        FC_ID(fft_put)(dst + FC_LANES, __builtin_shufflevector(value.re, value.im, FC_LIST(FC_HIGH)),
-                       2 * from - FC_LANES, 2 * to - FC_LANES);
-    } else {
-        FC_ID(fft_put)(dst - from, value.re, from, to);
-    }
-}
-
-/* The strip at a column: rows to their places in the output, those that have one. With `lower`, the imaginary parts,
- * which are the rows that were folded under the others. */
-FC_INLINE void FC_ID(fft_store_strip)(const fc_fft_tile *tile, const FC_ID(point) *strip, ptrdiff_t column, int lower) {
+/* The strip at a column, whole vectors of the rows that are wanted. With `lower`, the imaginary parts, which are the
+ * rows that were folded under the others. Returns what is NaN in a lane where a value was not finite. */
+FC_INLINE FC_ID(vec) FC_ID(fft_store)(const fc_fft_tile *tile, ptrdiff_t column, int interleaved, int lower) {
     const fc_fft *fft = tile->fft;
-    const int interleaved = fft->interleaved;
-    const ptrdiff_t below = lower ? fft->fold.n : 0, parts = interleaved ? 2 : 1, n = fft->middle.n;
-    const FC_T *bias = tile->bias;
-    const FC_ID(point) add = {(FC_ID(vec)){0} + (bias ? bias[0] : 0),
-                              (FC_ID(vec)){0} + (bias && interleaved ? bias[1] : 0)};
+    const ptrdiff_t below = lower ? fft->fold.n : 0, parts = interleaved ? 2 : 1;
     const ptrdiff_t first = tile->first_fold > below ? tile->first_fold - below : 0;
     const ptrdiff_t last = tile->last_fold - below < fft->fold.n ? tile->last_fold - below : fft->fold.n;
+    const FC_T *bias = tile->bias;
+    const FC_ID(vec) add = (FC_ID(vec)){0} + (bias ? bias[0] : 0);
+    const FC_ID(vec) add_im = (FC_ID(vec)){0} + (bias && interleaved ? bias[1] : 0);
+    FC_ID(vec) bad = {0};
     for (ptrdiff_t f = first; f < last; f++) {
-        /* Of one long row, cut into as many as there are along the fold, each has columns of its own. */
-        const ptrdiff_t skipped = fft->twist ? (f + below) * fft->across.n : 0;
-        const ptrdiff_t from = tile->first_column - column - skipped, to = tile->last_column - column - skipped;
-        if (from >= FC_LANES || to <= 0)
-            continue;
-        FC_T *dst = (FC_T *)tile->dst + (f + below - tile->first_fold) * tile->dst_fold_pitch * parts;
-        for (ptrdiff_t m = tile->first_middle; m < tile->last_middle; m++, dst += tile->dst_middle_pitch * parts) {
-            FC_ID(point) value = strip[f * n + m];
-            if (lower)
-                value.re = value.im;
-            FC_ID(fft_store)(dst, FC_ID(fft_plus)(value, add), from, to, interleaved);
+        const FC_ID(point) *point = (const FC_ID(point) *)tile->strip + f * fft->middle.n + tile->first_middle;
+        FC_T *dst = (FC_T *)tile->dst + ((f + below - tile->first_fold) * tile->dst_fold_pitch + column) * parts;
+        for (ptrdiff_t m = tile->first_middle; m < tile->last_middle; m++, point++) {
+            const FC_ID(vec) value = (lower ? point->im : point->re) + add;
+            if (interleaved) {
+                const FC_ID(vec) im = point->im + add_im;
+                *(FC_ID(vec) *)dst = __builtin_shufflevector(value, im, FC_LIST(FC_LOW));
+                *(FC_ID(vec) *)(dst + FC_LANES) = __builtin_shufflevector(value, im, FC_LIST(FC_HIGH));
+                bad += im * 0;
+            } else {
+                *(FC_ID(vec) *)dst = value;
+            }
+            /* Zero times anything that is not finite is NaN. */
+            bad += value * 0;
+            dst += tile->dst_middle_pitch * parts;
         }
     }
-}
-
-/* Whether every point is finite: zero times anything else is NaN. */
-FC_INLINE int FC_ID(fft_finite)(const FC_ID(point) *points, ptrdiff_t n) {
-    FC_ID(vec) bad = {0};
-    for (ptrdiff_t i = 0; i < n; i++)
-        bad += points[i].re * 0 + points[i].im * 0;
-    int finite = 1;
-    for (int i = 0; i < FC_LANES; i++)
-        finite &= bad[i] == 0;
-    return finite;
+    return bad;
 }
 
 /* Product with the weights and the way back to the output. Returns whether every value is finite. */
@@ -367,18 +339,23 @@ static int FC_ID(fft_back)(const fc_fft_tile *tile) {
     const fc_fft *fft = tile->fft;
     FC_ID(point) *strip = tile->strip, *product = tile->product;
     const ptrdiff_t groups = FC_ID(fft_groups)(fft);
-    int finite = 1;
+    FC_ID(vec) bad = {0};
     for (ptrdiff_t g = 0; g < groups; g++)
         FC_ID(fft_product)(tile, g);
     for (ptrdiff_t column = 0; column < fft->across.n; column += FC_LANES) {
+        if (column + FC_LANES <= tile->first_column || column >= tile->last_column)
+            continue;
         for (ptrdiff_t g = 0; g < groups; g++)
             FC_ID(fft_turn)(strip + g * FC_LANES, product + g * tile->group_pitch + column);
         FC_ID(fft_backward)(strip, &fft->middle, 1, fft->fold.n);
         FC_ID(fft_backward)(strip, &fft->fold, fft->middle.n, 1);
-        finite &= FC_ID(fft_finite)(strip, fft->fold.n * fft->middle.n);
-        FC_ID(fft_store_strip)(tile, strip, column, 0);
-        if (!fft->interleaved)
-            FC_ID(fft_store_strip)(tile, strip, column, 1);
+        if (fft->interleaved)
+            bad += FC_ID(fft_store)(tile, column, 1, 0);
+        else
+            bad += FC_ID(fft_store)(tile, column, 0, 0) + FC_ID(fft_store)(tile, column, 0, 1);
     }
+    int finite = 1;
+    for (int i = 0; i < FC_LANES; i++)
+        finite &= bad[i] == 0;
     return finite;
 }
