@@ -25,6 +25,7 @@ cdef struct Call:
     const char *spectra  # of the weights [group][channel out][channel]
     char *scratch       # of all threads
     char *spoilt        # for each item, whether its result is not finite
+    bint any_spoilt
 
 
 # One thread's part of the scratch memory, and the head of it.
@@ -166,15 +167,17 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t own = 0 if panels is not None else self.spectra_bytes()
         cdef ptrdiff_t outer = 1 if self.solid else self.outer_outs
         cdef ptrdiff_t items = self.groups * self.batch * outer * self.n_planes * self.n_rows * self.n_columns
-        cdef cnp.ndarray spoilt = np.zeros(items, np.uint8)
+        cdef list spoilt = []
+        cdef ptrdiff_t item
         call.arrays.x, call.arrays.out, call.arrays.w = self.bind(x), self.bind(out), self.bind_weights(w)
         call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
-        call.spoilt = cnp.PyArray_BYTES(spoilt)
+        call.any_spoilt = False
         region = region_enter(threads, self.work, items)
         try:
-            call.scratch = <char *>scratch_take(region.threads * self.thread_bytes + own)
+            call.scratch = <char *>scratch_take(region.threads * self.thread_bytes + own + items)
             if call.scratch == NULL:
                 raise MemoryError("fastconv: no memory for the tiles")
+            call.spoilt = call.scratch + region.threads * self.thread_bytes + own
             for t in range(region.threads):
                 self.lay_out(&call, t)
             if panels is not None:
@@ -185,10 +188,12 @@ cdef class Driver(Geometry):
                 if own:
                     self.transform_weights(&call, <char *>call.spectra)
                 self.loop(&call, &region, items)
+            if call.any_spoilt and not region.stopped:
+                spoilt = [item for item in range(items) if call.spoilt[item]]
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
-        for item in np.flatnonzero(spoilt):
+        for item in spoilt:
             self.compute_directly(x, w, bias, out, item)
 
     cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
@@ -309,6 +314,8 @@ cdef class Driver(Geometry):
         self.locate(call, scratch, item, &place)
         self.forward(call, scratch, &place)
         call.spoilt[item] = not self.backward(call, scratch, &place)
+        if call.spoilt[item]:
+            call.any_spoilt = True
 
     cdef void locate(self, const Call *call, Scratch *scratch, ptrdiff_t item, Place *place) noexcept nogil:
         """Find the tile of an item."""
