@@ -11,7 +11,7 @@ How the files stand on each other, top to bottom::
          |                |
     measure.py  tables.py  pictures.py     one case measured; what is printed, plotted and drawn
          |
-    cases.py                               the work: filters on a photograph, layers from layers.txt
+    cases.py                               the work: filters, also by name, on a photograph; layers from layers.txt
          |
     peers.py  onnx_model.py                each library wrapped so that it does the same work
          |

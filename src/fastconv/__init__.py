@@ -1,22 +1,32 @@
 """Fast convolution for NumPy arrays on CPUs.
 
+`signal`, `ndimage`, `convolve` and `correlate`, and `nn` have the signatures of scipy.signal, scipy.ndimage, numpy and
+torch.nn.functional; `conv` and `plan` are what is behind them, with every option. `patch` puts the functions in the
+place of SciPy's and NumPy's.
+
 One way through, each layer knowing only what is below it::
 
-    signal/  _numpy  ndimage  nn   faces: a peer's signature and defaults become the core's keywords
+     _run                        python -m fastconv run
+       |
+     _patch                      the faces in the place of SciPy's and NumPy's functions
+       |
+    signal/  _numpy  ndimage  nn faces: a peer's signature and defaults become the core's keywords
        |       |        |      |
-       _pairs        _filters  |   two arrays convolved with each other; passes with a dtype of the result's own
-          |             |      |
-        core  ----------+------+   conv, plan
-          |
-       _problem          arrays + options -> ConvProblem; everything that is refused is refused here
-          |
-        _plan            ConvProblem + CPU level -> the cheapest algorithm, and why not the others
-          |
-      planners/          one an algorithm: tiles, workspace, cost, or the reason against it
-          |
-       drivers/          OpenMP loops over output tiles: pack, compute, store
-          |
-       kernels/          micro-kernels in C on packed tiles, one source, compiled for each CPU level
+       +-------+        |      |
+       |                |      |
+     _pairs          _filters  |   two arrays convolved with each other; results with a dtype of their own, passes
+       |              |    |   |
+       +---- core ----+----|---+   conv, plan
+              |            |
+            _plan          |     ConvProblem + CPU level -> the cheapest algorithm, and why not the others
+              |            |
+            planners/ -----+     one an algorithm: tiles, workspace, cost, or the reason against it
+              |
+            _problem             arrays + options -> ConvProblem; everything that is refused is refused here
+              |
+            drivers/             OpenMP loops over output tiles: pack, compute, store
+              |
+            kernels/             micro-kernels in C on packed tiles, one source, compiled for each CPU level
 
 `_reference` is the definition of every result in plain NumPy.
 """

@@ -181,8 +181,8 @@ def prepare(
     """Check every argument and return the canonical problem with its arrays.
 
     The parameters are those of `fastconv.conv`; `result` is the dtype to store in, if it is not `dtype`, and then x is
-    read in its own. Nothing is computed and nothing of the size of the result is
-    allocated; an input of another dtype or byte order than the arithmetic's is converted, last of all.
+    read in its own. Nothing is computed and nothing of the size of the result is allocated; an input of another dtype
+    or byte order than the arithmetic's is converted, last of all.
 
     Raises
     ------

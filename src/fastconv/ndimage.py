@@ -9,7 +9,8 @@ dtypes
     the image, are whole numbers, int64 too; else they are computed in float64 and cut towards zero, after each pass,
     so that an integer image gives the integers that it gives in SciPy. bool is computed as whole numbers, all but zero
     of which are true in the end; terms that are added are so before. float16 is computed in float32, and longdouble
-    in longdouble; SciPy refuses both.
+    in longdouble; SciPy refuses both. float32 images with a result in float32 are computed in float32, and complex64
+    in complex64, where SciPy computes in float64.
 NaN and infinity
     Reach exactly the outputs whose window holds them, whatever the weight: also a weight of zero (SciPy's `correlate`
     and `convolve` skip such a tap, its `correlate1d` does not), and also in `uniform_filter` (where in SciPy a NaN
@@ -17,6 +18,8 @@ NaN and infinity
 weights
     Count, however small they are. (SciPy drops taps below 2.2e-16 and takes kernels that are symmetric to within
     2.2e-16 as symmetric.)
+axes
+    One number will do wherever SciPy takes a tuple, and an axis that does not exist is refused always.
 output
     May overlap the input in any way.
 """

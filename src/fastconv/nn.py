@@ -55,7 +55,7 @@ def conv2d(
         Where to write the result; it may overlap the inputs.
     threads : int, optional
         For this call; `fastconv.get_num_threads` by default.
-    algorithm : {"auto", "direct", "gemm", "winograd", "reference"}, default "auto"
+    algorithm : {"auto", "direct", "gemm", "winograd", "fft", "reference"}, default "auto"
     accuracy : {"default", "strict", "fast"}, default "default"
         As in `fastconv.conv`: "strict" for the same bits whatever the batch and the layout, at half the speed where
         kernels are 3 x 3.

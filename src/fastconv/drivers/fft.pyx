@@ -1,9 +1,9 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
 """FFT tiles: overlap-save for large kernels, in one, two or three dimensions.
 
-A work item is one tile of one group: packed with its halo, transformed once a channel,
-multiplied with the spectra of the weights, and stored without its margin, once an output channel. The spectra are made
-at the start of a call, or by a plan. A tile whose result is not finite holds a NaN, an Inf, or sums that overflow in
+A work item is one tile of one group: packed with its halo, transformed once a channel, multiplied with the spectra of
+the weights, and stored without its margin, once an output channel. The spectra are made at the start of a call, or by a
+plan. A tile whose result is not finite holds a NaN, an Inf, or sums that overflow in
 between: it is computed again by the direct algorithm, so that a NaN reaches only the outputs whose window holds it.
 """
 

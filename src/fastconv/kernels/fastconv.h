@@ -78,9 +78,10 @@ typedef struct {
 
 /* dst[r][x] = bias + sum over planes p, rows i, columns j of src[p.src + (r + i) * src_pitch + x + columns[j]] * w,
  * in that order, but for a kernel of one row of neighbouring columns: these are cut into equal groups of at most 256
- * bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps nothing else. With slack, rows of src and of dst may be touched up to
- * round_up(width, lanes) elements. Without, width >= lanes, and where the last vectors of a row would reach beyond it
- * they are moved back and some outputs are computed twice. */
+ * bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps nothing
+ * else. With slack, rows of src and of dst may be touched up to round_up(width, lanes) elements. Without, width >=
+ * lanes, and where the last vectors of a row would reach beyond it they are moved back and some outputs are computed
+ * twice. */
 typedef struct {
     const void *src;
     ptrdiff_t src_pitch;
@@ -198,6 +199,7 @@ typedef struct {
  * whether all that was stored is finite. */
 typedef void fc_fft_forward(const fc_fft_tile *tile);
 typedef int fc_fft_back(const fc_fft_tile *tile);
+
 /* Winograd's transforms of n tiles side by side, or of the weights of n channels; a tile is outputs x outputs results
  * (2, 4, 5 or 6), of (outputs + 2)^2 samples and as many frequencies. Vectors of channels are aligned to the vector.
  *

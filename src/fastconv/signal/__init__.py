@@ -10,7 +10,8 @@
 
 There is no arithmetic here. A call is checked, SciPy's mode and boundary are put into the words of the core,
 and the core does the rest. Where SciPy is known to be wrong, the right answer is returned and the docstring
-says so.
+says so. Whatever the method and the algorithm, integers are exact and a NaN or Inf stays in the windows that hold it,
+so SciPy's warning that a NaN has spread does not exist here.
 """
 
 from . import _n_d, _spectral, _two_d

@@ -119,7 +119,8 @@ def convolve(
     -----
     Where SciPy's answers depend on the size of the operands, because it changes to the FFT at some size, these are
     SciPy's direct ones, within the rounding errors that `fastconv.conv` states. An empty `in1` has an empty result in
-    mode "same"; every other empty operand is refused.
+    mode "same", and in two or more dimensions in mode "full" too if the shape of the result has a zero in it; every
+    other empty operand is refused.
 
     Examples
     --------
