@@ -154,14 +154,15 @@ FFT_TILE_BYTES: Final = 512 * 1024 * 1024
 FFT_BATCH_ROWS: Final = 64
 
 # Vector operations a complex point: a level of the tree and the two transpositions of each direction, the product with
-# one channel. The first and the last are counted from the code, divided by the share of the peak that was measured.
-FFT_FORWARD_LEVEL: Final = 3.0 / 0.6
-FFT_BACK_LEVEL: Final = 3.5 / 0.6
-FFT_TURN: Final = 12.0 / 0.6
-FFT_PRODUCT: Final = 4.0 / 0.6
+# one channel. Counted from the code, and divided by the share of the peak that was measured, the copies to the tile and
+# from it included: from 0.24 (2048 x 2048 with 9 x 9) to 0.46 (512 x 512 with 15 x 15).
+FFT_FORWARD_LEVEL: Final = 3.0 / 0.34
+FFT_BACK_LEVEL: Final = 3.5 / 0.34
+FFT_TURN: Final = 12.0 / 0.34
+FFT_PRODUCT: Final = 4.0 / 0.34
 
-# What a call costs besides, and a plan on its first use: some 20 us.
-FFT_CALL: Final = 1.0e5
+# What a call costs besides: some 5 us.
+FFT_CALL: Final = 2.5e4
 
 # How much longer a point takes, by the bytes of a tile: in L2 with its spectrum, about to leave it, beyond it.
 FFT_CACHE: Final = ((100 * 1024, 1.0), (448 * 1024, 1.25), (1024 * 1024, 1.5), (4 * 1024 * 1024, 1.8), (2**60, 2.2))
