@@ -400,8 +400,12 @@ def test_the_gil_is_released():
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 LONG = {
-    "direct": ("np.ones((3000, 3000), np.float32), np.ones((501, 501), np.float32)", ""),
-    "direct, 1-D": ("np.ones(3_000_000, np.float32), np.ones(300_001, np.float32)", ""),
+    "direct": ("np.ones((3000, 3000), np.float32), np.ones((501, 501), np.float32)", ", algorithm='direct'"),
+    "direct, 1-D": ("np.ones(3_000_000, np.float32), np.ones(300_001, np.float32)", ", algorithm='direct'"),
+    "fft": (
+        "np.broadcast_to(1.0, (1, 96, 3000, 3000)), np.ones((1, 96, 101, 101))",
+        ", layout='NCHW', algorithm='fft'",
+    ),
     "gemm": (
         "np.ones((64, 256, 112, 112), np.float32), np.ones((512, 256, 7, 7), np.float32)",
         ", layout='NCHW', algorithm='gemm'",
@@ -425,7 +429,7 @@ arrays = {arrays}
 fastconv.conv(*(a[tuple(slice(3) for _ in a.shape)] for a in arrays){options.replace("gemm", "auto")})
 print("ready", flush=True)
 try:
-    fastconv.conv(*arrays, threads={count}, accuracy="strict"{options})
+    fastconv.conv(*arrays, threads={count}{options})
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     assert (fastconv.conv(np.ones((200, 200)), np.ones((15, 15)), threads=2, accuracy="strict") == 225).all()
