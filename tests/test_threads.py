@@ -403,7 +403,7 @@ LONG = {
     "direct": ("np.ones((3000, 3000), np.float32), np.ones((501, 501), np.float32)", ", algorithm='direct'"),
     "direct, 1-D": ("np.ones(3_000_000, np.float32), np.ones(300_001, np.float32)", ", algorithm='direct'"),
     "fft": (
-        "np.broadcast_to(1.0, (1, 64, 4000, 4000)), np.ones((1, 64, 101, 101))",
+        "np.broadcast_to(1.0, (1, 64, 3000, 3000)), np.ones((1, 64, 61, 61))",
         ", layout='NCHW', algorithm='fft'",
     ),
     "gemm": (

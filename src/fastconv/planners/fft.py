@@ -59,6 +59,11 @@ class Shape(NamedTuple):
     sizes: tuple[int, int, int]
     linear: bool = False
 
+    @property
+    def samples(self) -> int:
+        """Samples of the tile."""
+        return math.prod(self.sizes)
+
 
 def plan_fft(problem: ConvProblem, level: str) -> Choice:
     """Plan overlap-save with the cheapest tile."""
@@ -70,12 +75,8 @@ def plan_fft(problem: ConvProblem, level: str) -> Choice:
     lanes = levels.describe(level)["vector_bytes"] // compute.part_bytes
     axes = (Axis(1, 1, 1, 1, 1, 0, 0, "constant"),) * (3 - len(problem.axes)) + problem.axes
     shape = best_shape(problem, axes, lanes)
-    bytes_of_tile = math.prod(shape.sizes) * compute.dtype.itemsize
-    kernels = problem.groups * problem.channels * problem.channels_out
-    if (
-        kernels * bytes_of_tile > _tunables.FFT_WEIGHT_BYTES and kernels > 1
-    ) or bytes_of_tile > _tunables.FFT_TILE_BYTES:
-        return Choice("fft", refusal=f"{kernels} spectra of {bytes_of_tile} bytes are too many or too large")
+    if shape is None:
+        return Choice("fft", refusal="spectra that are too many or too large")
     tiles = make_plan(problem, level, compute, axes, shape, lanes)
     return Choice("fft", fft.Driver(problem, tiles), tiles, cost_of(problem, axes, shape, lanes))
 
@@ -142,9 +143,13 @@ def fits_row(axis: Axis, n: int) -> bool:
     return n >= axis.window + axis.window // 8
 
 
-def best_shape(problem: ConvProblem, axes: tuple[Axis, ...], lanes: int) -> Shape:
-    """Return the cheapest candidate."""
-    return min(shapes(problem, axes, lanes), key=lambda shape: cost_of(problem, axes, shape, lanes))
+def best_shape(problem: ConvProblem, axes: tuple[Axis, ...], lanes: int) -> Shape | None:
+    """Return the cheapest candidate whose spectra may be held, or None."""
+    kernels = problem.groups * problem.channels * problem.channels_out
+    # A single kernel may have all the memory that its input has anyway.
+    limit = _tunables.FFT_TILE_BYTES if kernels == 1 else _tunables.FFT_WEIGHT_BYTES // kernels
+    found = [shape for shape in shapes(problem, axes, lanes) if shape.samples * problem.dtype.itemsize <= limit]
+    return min(found, key=lambda shape: cost_of(problem, axes, shape, lanes), default=None)
 
 
 def cost_of(problem: ConvProblem, axes: tuple[Axis, ...], shape: Shape, lanes: int) -> float:
