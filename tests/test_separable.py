@@ -9,7 +9,7 @@ from _guard import Fence
 from _tools import INTEGERS, assert_same_bits, data
 
 import fastconv
-from fastconv import _filters
+from fastconv import _filters, ndimage
 from fastconv._filters import Box, Pass
 
 # scipy.ndimage's names and the core's.
@@ -228,3 +228,89 @@ def test_empty_and_unfiltered():
 def test_thread_counts_are_checked():
     with pytest.raises(fastconv.ConvError, match="threads: got 0"):
         ours(data((4, 5)), [(1, np.ones(3), 1)], "reflect", 0.0, threads=0)
+
+
+def mirrored(weights, sign):
+    return np.concatenate([weights, [0.0 if sign < 0 else 0.7], sign * weights[::-1]])
+
+
+def noise(shape, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape)
+    return (x + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else x).astype(dtype)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_mirrored_input_gives_mirrored_results(level, dtype, sign):
+    rng = np.random.default_rng(1)
+    for shape, half in itertools.product(((3,), (50,), (1500,), (40, 70), (21, 300), (12, 9, 3), (5, 8, 40)), (1, 4, 9, 20, 37)):
+        x = noise(shape, dtype)
+        kernel = mirrored(rng.random(half) / half, sign)
+        for axes in itertools.permutations(range(len(shape)), min(len(shape), 2)):
+            steps = [(axis, kernel, half) for axis in axes]
+            expected = ours(x, steps, "reflect", 0.0)
+            for axis in range(len(shape)):
+                actual = np.flip(ours(np.flip(x, axis), steps, "reflect", 0.0), axis)
+                assert_same_bits(actual + 0, (sign if axis in axes else 1) * expected + 0)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_antisymmetric_weights_leave_nothing_of_a_constant(level, dtype):
+    x = np.full((30, 50, 3), 0.3, dtype)
+    for half, axis in itertools.product((1, 3, 9, 20, 40), range(3)):
+        steps = [(axis, mirrored(np.random.default_rng(half).random(half), -1), half)]
+        for same in (x, x[0], x[0, :, 0]):
+            if axis < same.ndim:
+                assert not ours(same, steps, "mirror", 0.0).any()
+
+
+@pytest.mark.parametrize("dtype", FLOATS[1:])
+def test_the_order_of_pairs_does_not_depend_on_the_place(level, dtype):
+    """A sample's neighbours decide its result, wherever in the row or the column they are."""
+    x = np.tile(noise((1, 150), dtype), (9, 4))
+    for half in (1, 5, 12, 21, 40, 74):
+        weights = mirrored(np.random.default_rng(half).random(half), 1)
+        along = ours(x, [(1, weights, half)], "wrap", 0.0)
+        assert_same_bits(along, np.tile(along[:1, :150], (9, 4)))
+        down = ours(np.ascontiguousarray(x.T), [(0, weights, half)], "wrap", 0.0)
+        assert_same_bits(down, np.tile(down[:150, :1], (4, 9)))
+
+
+def test_infinities_of_a_pair_meet():
+    x = np.zeros(9)
+    x[[2, 4]] = np.inf
+    slope = ours(x, [(0, np.array([-1.0, 0.0, 1.0]), 1)], "constant", 0.0)
+    np.testing.assert_array_equal(slope, scipy.ndimage.correlate1d(x, [-1, 0, 1], mode="constant"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_no_pair_reaches_outside(level, dtype):
+    """Stages that read and write arrays where they stand, against pages that must not be touched."""
+    source, result = Fence(1 << 18), Fence(1 << 18)
+    for width, half in itertools.product((16, 17, 33, 64, 100, 150, 270), (1, 2, 7, 12, 20, 40)):
+        x = data((50, width), dtype)
+        w = np.arange(2 * half + 1, dtype=np.float64)
+        w += w[::-1] + w[half] % 5
+        for axes in ((0,), (1,), (0, 1), (1, 0)):
+            passes = [Pass(axis, w, half, "symmetric", 0.0) for axis in axes]
+            expected = _filters.correlate_axes(x, passes, x.dtype)
+            steps = tuple((axis, w.tobytes(), w.dtype, half, "symmetric", *_filters._scalar(0.0)) for axis in axes)
+            stages = _filters._plan_axes(x.shape, x.dtype, x.dtype, steps, level).stages
+            for side in ("first", "last"):
+                image = x
+                for stage in stages:
+                    out = result.array(x.shape, x.dtype, side)
+                    stage.run(source.put(image, side), out)
+                    image = out
+                assert_same_bits(image, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gaussians_keep_what_is_even(dtype):
+    for value, sigma in itertools.product((1, 255), (0.5, 1, 2)):
+        x = np.full((9, 12), value, dtype)
+        assert (ndimage.gaussian_filter1d(x, sigma, order=1) == 0).all()
+    assert (ndimage.gaussian_filter(np.ones((2, 2)), 1) == 1).all()
+    row = noise(50, dtype)
+    assert_same_bits(ndimage.gaussian_filter1d(row, 2)[::-1].copy(), ndimage.gaussian_filter1d(row[::-1], 2))

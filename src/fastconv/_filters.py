@@ -65,14 +65,52 @@ def correlate(
 ) -> np.ndarray:
     """Correlate x with a kernel of as many axes; the result has x's shape and the given dtype."""
     x, w = as_array(x, "x"), as_array(w, "w")
-    # Large kernels are not worth the memory that remembering them takes.
-    make = _plan_correlation if w.nbytes <= _tunables.REMEMBERED_BYTES else _plan_correlation.__wrapped__
-    fill = _scalar(fill_value)
-    key = (x.shape, x.dtype, w.shape, w.tobytes(), w.dtype, dtype, tuple(lo), tuple(boundary), *fill)
-    plan = make(*key, levels.current())
+    plan = _correlation_of(x, w, dtype, lo, boundary, fill_value)
     x = x if x.dtype == plan.x_dtype and x.dtype.isnative else x.astype(plan.x_dtype)
-    result = core.execute(plan.schedule, Operands(x, plan.w, None, None), threads)
-    return as_result(result, dtype)
+    if plan.schedule.rounded is not None:
+        return as_result(core.execute(plan.schedule, Operands(x, plan.w, None, None), threads), dtype)
+    _threads.check(threads)
+    return as_result(plan.schedule.run(x, plan.w, None, np.empty(plan.shape, plan.dtype), threads), dtype)
+
+
+class Repeat(NamedTuple):
+    """A correlation of arrays of one shape and dtype into that dtype, whatever the weights are."""
+
+    schedule: Schedule
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    w_shape: tuple[int, ...]
+    backwards: tuple[slice, ...] | None
+
+    def __call__(self, x: np.ndarray, w: np.ndarray, threads: int | None) -> np.ndarray:
+        """Return the result for an image, weights and a number of threads that have been checked."""
+        if self.backwards is not None:
+            w = w[self.backwards]
+        if w.dtype != self.dtype:
+            w = w.astype(self.dtype)
+        out = np.empty(self.shape, self.dtype)
+        self.schedule.driver.run(x, w.reshape(self.w_shape), None, out, threads)
+        return out
+
+
+def repeat(
+    x: np.ndarray,
+    w: np.ndarray,
+    lo: Sequence[int],
+    boundary: Sequence[str],
+    fill_value: Any,
+    backwards: tuple[slice, ...] | None,
+) -> Repeat | None:
+    """Return what `correlate` did, for other weights of the kind, or None where it depends on them what that is.
+
+    `backwards` is how the weights that will be given are reversed.
+    """
+    if x.dtype not in COMPUTE or x.dtype.kind not in "fc" or w.dtype.kind not in "iuf":
+        return None
+    plan = _correlation_of(x, w, x.dtype, lo, boundary, fill_value)
+    if plan.schedule.rounded is not None or not plan.x_dtype == plan.dtype == plan.w.dtype == x.dtype:
+        return None
+    return Repeat(plan.schedule, plan.dtype, plan.shape, w.shape, backwards)
 
 
 class _CorrelationPlan(NamedTuple):
@@ -81,6 +119,18 @@ class _CorrelationPlan(NamedTuple):
     x_dtype: np.dtype[Any]
     w: np.ndarray
     schedule: Schedule
+    shape: tuple[int, ...]  # of what the schedule computes, as is the dtype
+    dtype: np.dtype[Any]
+
+
+def _correlation_of(
+    x: np.ndarray, w: np.ndarray, dtype: np.dtype[Any], lo: Sequence[int], boundary: Sequence[str], fill_value: Any
+) -> _CorrelationPlan:
+    # Large kernels are not worth the memory that remembering them takes.
+    make = _plan_correlation if w.nbytes <= _tunables.REMEMBERED_BYTES else _plan_correlation.__wrapped__
+    fill = _scalar(fill_value)
+    key = (x.shape, x.dtype, w.shape, w.tobytes(), w.dtype, dtype, tuple(lo), tuple(boundary), *fill)
+    return make(*key, levels.current())
 
 
 @lru_cache(maxsize=256)
@@ -115,7 +165,8 @@ def _plan_correlation(
         dtype=arithmetic,
         result=dtype if direct and not native == dtype == arithmetic else None,
     )
-    return _CorrelationPlan(stand_in.dtype, operands.w, schedule)
+    problem = schedule.problem
+    return _CorrelationPlan(stand_in.dtype, operands.w, schedule, problem.out_shape, problem.out_dtype)
 
 
 def _is_whole(value: Any) -> bool:

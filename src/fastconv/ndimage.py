@@ -36,6 +36,7 @@ from . import _filters
 from . import _ndimage_args as args
 from . import _ndimage_passes as geometry
 from .drivers import threads as _threads
+from .drivers.lane import Lane
 
 __all__ = [
     "convolve",
@@ -56,6 +57,9 @@ __all__ = [
 Array = NDArray[Any]
 
 _BACKWARDS = slice(None, None, -1)
+
+# Of correlate and of convolve.
+_lanes = Lane(), Lane()
 
 
 def correlate(
@@ -776,7 +780,13 @@ def gaussian_gradient_magnitude(
 def _correlate(
     input: ArrayLike, weights: ArrayLike, output: Any, options: tuple[Any, ...], threads: int | None, *, flip: bool
 ) -> Array:
+    call = _short_call(output, options)
+    if call is not None:
+        known: Array | None = _lanes[flip].run(input, weights, None, call, threads)
+        if known is not None:
+            return known
     x, w = args.as_input(input), args.as_weights(weights)
+    given = w
     is_complex = x.dtype.kind == "c"
     shape, lo, boundary, fill_value = geometry.kernel_geometry(x.ndim, is_complex, *options, flip, *w.shape)
     target = args.target_of(output, x, is_complex or w.dtype.kind == "c", promotes=True)
@@ -786,7 +796,17 @@ def _correlate(
     # An axis for an image that has none.
     image, w = x if x.ndim else x.reshape(1), w if w.shape == shape else w.reshape(shape)
     result = _apply(_filters.correlate, image, w, target.work, lo, boundary, fill_value, threads)
+    if call is not None and image is x:
+        again = _filters.repeat(x, w, lo, boundary, fill_value, (_BACKWARDS,) * given.ndim if flip else None)
+        if again is not None:
+            _lanes[flip].remember_call(x, given, call, again)
     return target.take(result if x.ndim else result.reshape(()))
+
+
+def _short_call(output: Any, options: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return the options of a call that may be remembered, equal only to those of the same call."""
+    mode, cval, origin, axes = options
+    return (mode, cval.hex(), origin, axes) if output is None and type(cval) is float else None
 
 
 def _correlate1d(

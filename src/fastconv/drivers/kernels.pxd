@@ -60,6 +60,22 @@ cdef extern from "fastconv.h" nogil:
 
     ctypedef void fc_fold(const fc_fold_tile *tile) noexcept nogil
 
+    ctypedef struct fc_mirror_tile:
+        const void *src
+        ptrdiff_t src_pitch
+        ptrdiff_t step
+        int down
+        const void *weights
+        ptrdiff_t taps
+        int symmetry
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t height
+        ptrdiff_t width
+        int slack
+
+    ctypedef void fc_mirror(const fc_mirror_tile *tile) noexcept nogil
+
     ctypedef struct fc_sum_tile:
         const void *const *terms
         const ptrdiff_t *pitches
@@ -186,6 +202,7 @@ cdef extern from "fastconv.h" nogil:
         fc_store_rows *store_rows[21]
         fc_direct *direct[8]
         fc_fold *fold
+        fc_mirror *mirror[2]
         fc_sum *sum[2]
         fc_gemm *gemm[2]
         fc_pack_panel *pack_panel[2]

@@ -15,8 +15,8 @@ from libc.string cimport memcpy, memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport (
-    FC_FILL, FC_FILL_ROW, fc_direct, fc_direct_tile, fc_fold, fc_fold_tile, fc_level, fc_load_rows, fc_plane,
-    fc_row_map, fc_store_rows, fc_sum, fc_sum_tile,
+    FC_FILL, FC_FILL_ROW, fc_direct, fc_direct_tile, fc_fold, fc_fold_tile, fc_level, fc_load_rows, fc_mirror,
+    fc_mirror_tile, fc_plane, fc_row_map, fc_store_rows, fc_sum, fc_sum_tile,
 )
 from fastconv.drivers.levels cimport level_named, scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
@@ -33,7 +33,7 @@ cdef enum:
     CONSTANT = 0  # as in tile.pyx
 
 cdef enum:
-    WEIGHTS, FOLD, BOX
+    WEIGHTS, FOLD, BOX, MIRROR
 
 cdef double POLL_WORK = _tunables.POLL_WORK
 cdef ptrdiff_t BOX_BYTES = _tunables.SEPARABLE_BOX_BYTES
@@ -86,6 +86,7 @@ cdef class Stage:
     cdef fc_store_rows *store_out
     cdef fc_direct *direct
     cdef fc_sum *sum
+    cdef fc_mirror *mirror
     cdef int compute, n_batch
     cdef bint has_y, has_x, y_first, exact_middle, x_copies, out_copies
     cdef ptrdiff_t x_bytes, out_bytes, item, part_bytes, parts, lanes
@@ -112,6 +113,7 @@ cdef class Stage:
         self.store_out = self.level.store_rows[<int>plan.out_storage]
         self.direct = self.level.direct[self.compute]
         self.sum = self.level.sum[1 if plan.part_bytes == 8 else 0]
+        self.mirror = self.level.mirror[1 if plan.part_bytes == 8 else 0]
         self.x_bytes, self.out_bytes = plan.x_bytes, plan.out_bytes
         self.item, self.part_bytes = plan.computed_bytes, plan.part_bytes
         self.parts = self.item // self.part_bytes
@@ -427,8 +429,21 @@ cdef class Stage:
             fold.dst, fold.dst_pitch, fold.height, fold.width = <double *>dst, dst_pitch, height, width
             fold.slack = slack
             self.level.fold(&fold)
+        elif p.kind == MIRROR:
+            self.fold_pairs(p, src, pitch, step, dst, dst_pitch, height, width, slack)
         else:
             self.correlate(p, src, pitch, step, dst, dst_pitch, height, width, slack)
+
+    cdef void fold_pairs(self, const Pass *p, const char *src, ptrdiff_t pitch, ptrdiff_t step, char *dst,
+                         ptrdiff_t dst_pitch, ptrdiff_t height, ptrdiff_t width, bint slack) noexcept nogil:
+        """Real weights: the parts of complex samples are samples of their own."""
+        cdef fc_mirror_tile tile
+        tile.src, tile.src_pitch, tile.step = src, pitch * self.parts, step * self.parts
+        tile.down = p == &self.y
+        tile.weights, tile.taps, tile.symmetry = p.weights, p.axis.k, p.symmetry
+        tile.dst, tile.dst_pitch = dst, dst_pitch * self.parts
+        tile.height, tile.width, tile.slack = height, width * self.parts, slack
+        self.mirror(&tile)
 
     cdef void correlate(self, const Pass *p, const char *src, ptrdiff_t pitch, ptrdiff_t step, char *dst,
                         ptrdiff_t dst_pitch, ptrdiff_t height, ptrdiff_t width, bint slack) noexcept nogil:

@@ -117,6 +117,24 @@ typedef struct {
 
 typedef void fc_fold(const fc_fold_tile *tile);
 
+/* The same in floats or doubles that may be fused, with an odd number of taps whose weights are symmetric (1) or
+ * antisymmetric (-1) about the middle one: the two samples of a pair are added (subtracted) before the product with the
+ * weight of the first. The order of the pairs depends on taps, step and down alone; the middle tap comes last. */
+typedef struct {
+    const void *src;
+    ptrdiff_t src_pitch, step;
+    int down;  /* step is src_pitch; else taps lie along the row */
+    const void *weights;
+    ptrdiff_t taps;
+    int symmetry;
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t height, width;
+    int slack;
+} fc_mirror_tile;
+
+typedef void fc_mirror(const fc_mirror_tile *tile);
+
 /* dst[r][x] = the sum, in this order, of terms[t][r * pitches[t] + x] over the terms t, for all r and x; then
  * divided by the divisor unless that is 1. dst overlaps no term. Slack as in fc_direct_tile. */
 typedef struct {
@@ -279,6 +297,7 @@ typedef struct {
     fc_store_rows *store_rows[FC_STORAGE_KINDS];
     fc_direct *direct[FC_COMPUTE_TYPES];
     fc_fold *fold;
+    fc_mirror *mirror[2];          /* FC_F32, FC_F64 */
     fc_sum *sum[2];                /* FC_F32, FC_F64 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */

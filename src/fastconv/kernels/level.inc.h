@@ -20,6 +20,7 @@
 #define FC_COMPLEX 0
 #include "direct.inc.h"
 #include "sum.inc.h"
+#include "mirror.inc.h"
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
@@ -42,6 +43,7 @@
 #define FC_COMPLEX 0
 #include "direct.inc.h"
 #include "sum.inc.h"
+#include "mirror.inc.h"
 #include "fold.inc.h"
 #include "gemm.inc.h"
 #include "fft.inc.h"
@@ -114,6 +116,7 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
                    store_u32_f64, store_i32_f64, store_u64_f64, store_i64_f64, store_bool_f64, store_f32_f64},
     .direct = {direct_f32, direct_f64, direct_c64, direct_c128, direct_u16, direct_u32, direct_u64, direct_f64_unfused},
     .fold = fold_f64,
+    .mirror = {mirror_f32, mirror_f64},
     .sum = {sum_f32, sum_f64},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},

@@ -16,7 +16,7 @@ from ..drivers.separable import Stage
 from .tiles import COMPUTE, STORAGE, UNFUSED
 
 # As in separable.pyx.
-WEIGHTS, FOLD, BOX = range(3)
+WEIGHTS, FOLD, BOX, MIRROR = range(4)
 
 
 class AxisPass(NamedTuple):
@@ -252,14 +252,27 @@ def stage_tile(
 def plan_pass(step: AxisPass, inner: int, lanes: Lanes) -> PassPlan:
     """Return a pass as the driver reads it, its samples `inner` elements apart."""
     weights = np.zeros(0, lanes.dtype) if step.weights is None else np.ascontiguousarray(step.weights, lanes.dtype)
-    kind = BOX if step.weights is None else FOLD if lanes.unfused else WEIGHTS
+    kind, symmetry = kind_of(step, weights, lanes)
     return PassPlan(
         kind=kind,
-        symmetry=symmetry_of(weights) if kind == FOLD else 0,
+        symmetry=symmetry,
         axis=step.spec,
         step=inner,
-        weights=weights,
+        weights=np.ascontiguousarray(weights.real) if kind == MIRROR else weights,
         columns=np.arange(step.spec.k if kind == WEIGHTS else 0, dtype=np.intp) * inner,
         factors=np.array(box_factors(step.spec.k) if kind == BOX else (), np.intp),
         fill=step.fill,
     )
+
+
+def kind_of(step: AxisPass, weights: np.ndarray, lanes: Lanes) -> tuple[int, int]:
+    """Return how a pass is computed, and the symmetry that it keeps."""
+    if step.weights is None:
+        return BOX, 0
+    if lanes.unfused:
+        return FOLD, symmetry_of(weights)
+    # Integers are exact in any order.
+    if lanes.dtype.kind not in "fc" or weights.imag.any():
+        return WEIGHTS, 0
+    symmetry = symmetry_of(weights)
+    return (MIRROR if symmetry else WEIGHTS), symmetry
