@@ -903,3 +903,36 @@ def test_axes_are_filtered_one_after_the_other(shape, sigma, order, mode, dtype)
     size = tuple(int(3 * s) + 2 for s in sigma)
     result = ndimage.uniform_filter1d(x, size[0], 0, mode=mode[0])
     assert_same(ndimage.uniform_filter(x, size, mode=mode), ndimage.uniform_filter1d(result, size[1], 1, mode=mode[1]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_a_second_call_takes_the_short_lane(level, dtype):
+    x, others = image((9, 14), dtype), image((9, 14), dtype, 1)
+    for kind in ("float64", "float32", "int64"):
+        first, second = image((2, 3), kind, 2), image((2, 3), kind, 3)
+        for name in ("correlate", "convolve"):
+            ours, theirs = getattr(ndimage, name), getattr(peer, name)
+            lane = ndimage._lanes[name == "convolve"]
+            for options in ({}, {"mode": "constant", "cval": 2.0}, {"origin": (0, -1)}, {"axes": (0, 1)}):
+                ours(x, first, **options)
+                for same, w in ((x, first), (others, second), (others[::-1], second[:, ::-1])):
+                    np.testing.assert_array_equal(ours(same, w, **options), theirs(same, w, **options))
+            known = lane.run(others, second, None, ("reflect", (0.0).hex(), 0, None), None)
+            np.testing.assert_array_equal(known, theirs(others, second))
+            assert lane.run(others, second, None, ("reflect", (1.0).hex(), 0, None), None) is None
+            assert lane.run(others[1:], second, None, ("reflect", (0.0).hex(), 0, None), None) is None
+
+
+def test_what_depends_on_the_weights_is_not_remembered():
+    x = image((9, 14), "int16")
+    for w in (np.ones((3, 3)), np.full((3, 3), 0.3), np.eye(3)):
+        np.testing.assert_array_equal(ndimage.correlate(x, w), peer.correlate(x, w))
+    half = image((9, 14), "float16")
+    thirds = np.full((3, 3), 0.3)
+    expected = ndimage.correlate(half.astype(np.float32), thirds).astype(np.float16)
+    for _ in range(2):
+        assert_same(ndimage.correlate(half, thirds), expected)
+    complex_weights = np.ones((3, 3)) * 1j
+    y = image((9, 14), "complex128")
+    for w in (complex_weights, complex_weights.real + 2, complex_weights):
+        np.testing.assert_array_equal(ndimage.correlate(y, w), peer.correlate(y, w))

@@ -6,7 +6,7 @@ along single axes follow each other, each result rounded to the dtype of the out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -73,26 +73,6 @@ def correlate(
     return as_result(plan.schedule.run(x, plan.w, None, np.empty(plan.shape, plan.dtype), threads), dtype)
 
 
-class Repeat(NamedTuple):
-    """A correlation of arrays of one shape and dtype into that dtype, whatever the weights are."""
-
-    schedule: Schedule
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    w_shape: tuple[int, ...]
-    backwards: tuple[slice, ...] | None
-
-    def __call__(self, x: np.ndarray, w: np.ndarray, threads: int | None) -> np.ndarray:
-        """Return the result for an image, weights and a number of threads that have been checked."""
-        if self.backwards is not None:
-            w = w[self.backwards]
-        if w.dtype != self.dtype:
-            w = w.astype(self.dtype)
-        out = np.empty(self.shape, self.dtype)
-        self.schedule.driver.run(x, w.reshape(self.w_shape), None, out, threads)
-        return out
-
-
 def repeat(
     x: np.ndarray,
     w: np.ndarray,
@@ -100,17 +80,29 @@ def repeat(
     boundary: Sequence[str],
     fill_value: Any,
     backwards: tuple[slice, ...] | None,
-) -> Repeat | None:
-    """Return what `correlate` did, for other weights of the kind, or None where it depends on them what that is.
+) -> Callable[[np.ndarray, np.ndarray, int | None], np.ndarray] | None:
+    """Return what does `correlate` again, or None where other weights of the kind would take something else.
 
-    `backwards` is how the weights that will be given are reversed.
+    It is called with an image and weights of the same shapes and dtypes, the weights before they were reversed, as
+    `backwards` says, and got all the axes of x, and with a checked number of threads.
     """
     if x.dtype not in COMPUTE or x.dtype.kind not in "fc" or w.dtype.kind not in "iuf":
         return None
     plan = _correlation_of(x, w, x.dtype, lo, boundary, fill_value)
     if plan.schedule.rounded is not None or not plan.x_dtype == plan.dtype == plan.w.dtype == x.dtype:
         return None
-    return Repeat(plan.schedule, plan.dtype, plan.shape, w.shape, backwards)
+    driver, shape, dtype, w_shape = plan.schedule.driver, plan.shape, plan.dtype, w.shape
+
+    def again(image: np.ndarray, weights: np.ndarray, threads: int | None) -> np.ndarray:
+        if backwards is not None:
+            weights = weights[backwards]
+        if weights.dtype != dtype:
+            weights = weights.astype(dtype)
+        result = np.empty(shape, dtype)
+        driver.run(image, weights.reshape(w_shape), None, result, threads)
+        return result
+
+    return again
 
 
 class _CorrelationPlan(NamedTuple):

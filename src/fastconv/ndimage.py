@@ -15,6 +15,10 @@ NaN and infinity
     Reach exactly the outputs whose window holds them, whatever the weight: also a weight of zero (SciPy's `correlate`
     and `convolve` skip such a tap, its `correlate1d` does not), and also in `uniform_filter` (where in SciPy a NaN
     reaches the end of the line).
+symmetry
+    One-dimensional weights of odd length that are exactly symmetric, or antisymmetric, meet the sum, or difference, of
+    two samples: a mirrored image gives the mirrored result to the last bit, and an antisymmetric derivative of a
+    constant is zero.
 weights
     Count, however small they are. (SciPy drops taps below 2.2e-16 and takes kernels that are symmetric to within
     2.2e-16 as symmetric.)
@@ -796,7 +800,7 @@ def _correlate(
     # An axis for an image that has none.
     image, w = x if x.ndim else x.reshape(1), w if w.shape == shape else w.reshape(shape)
     result = _apply(_filters.correlate, image, w, target.work, lo, boundary, fill_value, threads)
-    if call is not None and image is x:
+    if call is not None and image is x and target.work == x.dtype:
         again = _filters.repeat(x, w, lo, boundary, fill_value, (_BACKWARDS,) * given.ndim if flip else None)
         if again is not None:
             _lanes[flip].remember_call(x, given, call, again)

@@ -12,6 +12,7 @@
 #define MIRROR_SHARES (FC_VECTOR_BYTES == 64)
 /* What the registers hold beside the windows. */
 #define MIRROR_DOWN (FC_DIRECT_ROWS * FC_DIRECT_VECTORS >= 16 ? 2 : 1)
+#define MIRROR_BLOCKS 4
 #define MIRROR_ALONG (FC_DIRECT_ROWS * FC_DIRECT_VECTORS >= 16 ? 16 : 8)
 #define MIRROR_FEW 4
 
@@ -78,30 +79,34 @@ FC_INLINE void FC_ID(mirror_down_block)(const fc_mirror_tile *tile, const FC_T *
     }
 }
 
-/* Columns x..x + n - 1, all rows of them. */
-FC_INLINE void FC_ID(mirror_strip)(const fc_mirror_tile *tile, ptrdiff_t x, int symmetry, int vectors) {
+/* `blocks` register tiles side by side from column x on, all rows of them: what the bands share stays in L1. */
+FC_INLINE void FC_ID(mirror_strip)(const fc_mirror_tile *tile, ptrdiff_t x, int symmetry, int blocks, int vectors) {
     const ptrdiff_t half = tile->taps / 2, band = tile->height < MIRROR_ROWS ? 1 : MIRROR_ROWS;
     for (ptrdiff_t y = 0; y < tile->height; y += band) {
         /* A last band that is not full is moved back: some rows are computed twice. */
         const ptrdiff_t at = y + band > tile->height ? tile->height - band : y;
         const FC_T *src = (const FC_T *)tile->src + at * tile->src_pitch + x;
         FC_T *dst = (FC_T *)tile->dst + at * tile->dst_pitch + x;
-        if (band == 1)
-            FC_ID(mirror_down_block)(tile, src, dst, half, symmetry, 1, vectors);
-        else if (half == 1)
-            FC_ID(mirror_down_block)(tile, src, dst, 1, symmetry, MIRROR_ROWS, vectors);
-        else
-            FC_ID(mirror_down_block)(tile, src, dst, half, symmetry, MIRROR_ROWS, vectors);
+        for (int c = 0; c < blocks * vectors * FC_LANES; c += vectors * FC_LANES) {
+            if (band == 1)
+                FC_ID(mirror_down_block)(tile, src + c, dst + c, half, symmetry, 1, vectors);
+            else if (half == 1)
+                FC_ID(mirror_down_block)(tile, src + c, dst + c, 1, symmetry, MIRROR_ROWS, vectors);
+            else
+                FC_ID(mirror_down_block)(tile, src + c, dst + c, half, symmetry, MIRROR_ROWS, vectors);
+        }
     }
 }
 
 FC_INLINE void FC_ID(mirror_down)(const fc_mirror_tile *tile, int symmetry) {
-    const ptrdiff_t wide = FC_LANES * MIRROR_DOWN, last = tile->width - FC_LANES;
+    const ptrdiff_t wide = FC_LANES * MIRROR_DOWN * MIRROR_BLOCKS, last = tile->width - FC_LANES;
     ptrdiff_t x = 0;
     for (; x + wide <= tile->width; x += wide)
-        FC_ID(mirror_strip)(tile, x, symmetry, MIRROR_DOWN);
+        FC_ID(mirror_strip)(tile, x, symmetry, MIRROR_BLOCKS, MIRROR_DOWN);
+    for (; x + wide / MIRROR_BLOCKS <= tile->width; x += wide / MIRROR_BLOCKS)
+        FC_ID(mirror_strip)(tile, x, symmetry, 1, MIRROR_DOWN);
     for (; x < tile->width; x += FC_LANES)
-        FC_ID(mirror_strip)(tile, x <= last || tile->slack ? x : last, symmetry, 1);
+        FC_ID(mirror_strip)(tile, x <= last || tile->slack ? x : last, symmetry, 1, 1);
 }
 
 /* The pair of taps at a distance: weights are those before the middle one, which `middle` and `weights` point at. */
@@ -283,5 +288,6 @@ static void FC_ID(mirror)(const fc_mirror_tile *tile) {
 #undef MIRROR_UNIT
 #undef MIRROR_SHARES
 #undef MIRROR_DOWN
+#undef MIRROR_BLOCKS
 #undef MIRROR_ALONG
 #undef MIRROR_FEW
