@@ -15,7 +15,8 @@ from libc.string cimport memcpy, memset
 from fastconv.drivers.kernels cimport fc_fft, fc_fft_axis, fc_fft_back, fc_fft_forward, fc_fft_tile, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport LINE, Arrays, Geometry, Outer, TileMap, View, lines
+from fastconv.drivers.tile import aligned_bytes
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, lines
 
 cnp.import_array()
 
@@ -55,13 +56,6 @@ cdef fc_fft_axis transform_of(object transform, list keep):
     return axis
 
 
-cdef cnp.ndarray aligned(ptrdiff_t size):
-    """Memory for vectors, that lives as long as the array."""
-    buffer = np.empty(size + LINE, np.uint8)
-    start = -buffer.ctypes.data % LINE
-    return buffer[start : start + size]
-
-
 cdef class Driver(Geometry):
     cdef fc_fft fft
     cdef fc_fft_forward *columns_of
@@ -91,7 +85,7 @@ cdef class Driver(Geometry):
         self.fft.across = transform_of(plan.across, keep)
         self.fft.twist = NULL
         if plan.twist is not None:
-            twist = aligned(plan.twist.nbytes)
+            twist = aligned_bytes(plan.twist.nbytes)
             (<object>twist)[...] = plan.twist.reshape(-1).view(np.uint8)
             keep.append(twist)
             self.fft.twist = cnp.PyArray_DATA(twist)
@@ -114,9 +108,12 @@ cdef class Driver(Geometry):
         self.n_planes = (self.out_planes + self.planes_valid - 1) // self.planes_valid
         self.n_rows = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_columns = (self.x.out + self.tile_columns - 1) // self.tile_columns
-        self.rows_sent, self.columns_sent = self.tile_rows + self.row_count[0] - 1, self.tile_columns + self.column_span[0]
+        self.rows_sent = self.tile_rows + self.row_count[0] - 1
+        self.columns_sent = self.tile_columns + self.column_span[0]
         # A vector more than a row has, for the same reason; one long row has to be one.
-        self.out_pitch = self.fft.across.n if plan.twist is not None else self.fft.across.n + self.level.vector_bytes // self.part_bytes
+        self.out_pitch = self.fft.across.n
+        if plan.twist is None:
+            self.out_pitch += self.level.vector_bytes // self.part_bytes
         self.packed_bytes = lines(self.computed_bytes * max(
             self.channel_pitch, self.planes_valid * self.tile_rows * self.out_pitch))
         self.thread_bytes = (
@@ -148,7 +145,7 @@ cdef class Driver(Geometry):
     def pack_all(self, cnp.ndarray w):
         """Return the spectra of the weights, to be handed to `run` as often as they are used."""
         cdef Call call
-        cdef cnp.ndarray spectra = aligned(self.spectra_bytes())
+        cdef cnp.ndarray spectra = aligned_bytes(self.spectra_bytes())
         call.arrays.w = self.bind_weights(w)
         call.scratch = <char *>scratch_take(self.thread_bytes)
         if call.scratch == NULL:

@@ -19,7 +19,8 @@ from libc.string cimport memcpy, memset
 from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport LINE, Arrays, Geometry, Outer, TileMap, lines
+from fastconv.drivers.tile import aligned_bytes
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
 
@@ -90,9 +91,7 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t panels = (self.channels_out + self.panel - 1) // self.panel, g, p
         call.arrays.w = self.bind_weights(w)
         call.w_plain = self.weights_plain(&call.arrays)
-        buffer = np.empty(self.groups * panels * self.panel_bytes + LINE, np.uint8)
-        start = -buffer.ctypes.data % LINE
-        cdef cnp.ndarray aligned = buffer[start : start + self.groups * panels * self.panel_bytes]
+        cdef cnp.ndarray aligned = aligned_bytes(self.groups * panels * self.panel_bytes)
         cdef char *dst = cnp.PyArray_BYTES(aligned)
         for g in range(self.groups):
             for p in range(panels):

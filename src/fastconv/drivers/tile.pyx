@@ -16,6 +16,7 @@ The spatial axes are called outer..., y, x; a one-dimensional problem has a y ax
 from libc.string cimport memcpy
 
 cimport numpy as cnp
+import numpy as np
 
 from fastconv.drivers.kernels cimport FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_row_map
 from fastconv.drivers.levels cimport level_named
@@ -26,6 +27,13 @@ cdef enum:
     CONSTANT, EDGE, SYMMETRIC, REFLECT, WRAP
 
 _BOUNDARY = {"constant": CONSTANT, "edge": EDGE, "symmetric": SYMMETRIC, "reflect": REFLECT, "wrap": WRAP}
+
+
+def aligned_bytes(ptrdiff_t size):
+    """Return memory that begins on a line, and lives as long as the array."""
+    buffer = np.empty(size + LINE, np.uint8)
+    start = -buffer.ctypes.data % LINE
+    return buffer[start : start + size]
 
 
 cdef inline ptrdiff_t modulo(ptrdiff_t a, ptrdiff_t n) noexcept nogil:

@@ -26,7 +26,8 @@ from fastconv.drivers.kernels cimport (
     fc_winograd_kernels)
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport LINE, Arrays, Geometry, Outer, TileMap, lines
+from fastconv.drivers.tile import aligned_bytes
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
 
@@ -180,16 +181,13 @@ cdef class Driver(Geometry):
         call.arrays.w = self.bind_weights(w)
         call.w_plain = self.weights_plain(&call.arrays)
         call.panels = NULL
-        buffer = np.empty(self.groups * self.panels * self.planned_bytes + LINE, np.uint8)
-        start = -buffer.ctypes.data % LINE
-        cdef cnp.ndarray aligned = buffer[start : start + self.groups * self.panels * self.planned_bytes]
-        taps = np.empty(self.sizes[3] + LINE, np.uint8)
-        cdef cnp.ndarray aligned_taps = taps[-taps.ctypes.data % LINE :]
+        cdef cnp.ndarray aligned = aligned_bytes(self.groups * self.panels * self.planned_bytes)
+        cdef cnp.ndarray taps = aligned_bytes(self.sizes[3])
         for g in range(self.groups):
             for p in range(self.panels):
                 panel = cnp.PyArray_BYTES(aligned) + (g * self.panels + p) * self.planned_bytes
                 if self.keeps_weights:
-                    self.transform_weights(&call, cnp.PyArray_BYTES(aligned_taps), g, p, 0, self.channels, panel)
+                    self.transform_weights(&call, cnp.PyArray_BYTES(taps), g, p, 0, self.channels, panel)
                 else:
                     self.pack_weights(&call, g, p, 0, self.channels, panel)
         return aligned
