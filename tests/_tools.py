@@ -60,7 +60,7 @@ def prefilled(shape, dtype):
 @contextmanager
 def at_level(name):
     """Use a level; the faces forget their remembered calls, which hold on to the level they were made with."""
-    lanes = (*signal._lanes, *_numpy._lanes, *ndimage._lanes, nn._lane)
+    lanes = (*signal._lanes, *_numpy._lanes, *ndimage._lanes, *nn._lanes)
     with levels.use(name):
         for lane in lanes:
             lane.clear()

@@ -14,7 +14,7 @@ RANKS = (
     {"_config", "_run"},
     {"_patch"},
     {"signal", "ndimage", "nn", "_numpy"},
-    {"signal._n_d", "signal._spectral", "signal._two_d", "_ndimage_passes"},
+    {"signal._n_d", "signal._spectral", "signal._two_d", "_ndimage_passes", "nn._forward"},
     {"signal._arguments", "_ndimage_args"},
     {"_filters", "_pairs"},
     {"_arrange"},
@@ -41,7 +41,7 @@ def modules():
     sources = [*PACKAGE.glob("*.py")]
     sources += [
         path
-        for folder in ("drivers", "planners", "signal")
+        for folder in ("drivers", "planners", "signal", "nn")
         for path in (PACKAGE / folder).iterdir()
         if path.suffix in (".py", ".pyx", ".pxd")
     ]
@@ -114,12 +114,12 @@ def test_the_reference_stands_alone():
 
 
 def test_import_statements_are_understood(tmp_path):
-    source = tmp_path / "nn.py"
+    source = tmp_path / "ndimage.py"
     source.write_text(
         "from . import core, signal\nfrom .drivers.lane import Lane\n"
         "import fastconv._plan\nfrom fastconv import _errors\n"
     )
-    assert imported_by_python("nn", source) == {"core", "signal", "drivers.lane", "_plan", "_errors"}
+    assert imported_by_python("ndimage", source) == {"core", "signal", "drivers.lane", "_plan", "_errors"}
     source = tmp_path / "direct.pyx"
     source.write_text(
         "from fastconv.drivers.tile cimport Arrays\n    from fastconv import _tunables, _plan\ncimport numpy\n"

@@ -353,9 +353,9 @@ def test_the_face_is_the_core(threads):
 def test_a_second_call_takes_the_short_lane(bias):
     x, w = np.ones((1, 2, 6, 6), "f4"), np.ones((4, 2, 3, 3), "f4")
     options = (1, 0, 1, 1, "NCHW", "auto", "default")
-    nn._lane.clear()
-    assert nn._lane.run(x, w, bias, options, None) is None
+    nn._lanes[0].clear()
+    assert nn._lanes[0].run(x, w, bias, options, None) is None
     first = nn.conv2d(x, w, bias)
-    assert_same(nn._lane.run(x, w, bias, options, None), first)
-    assert nn._lane.run(x, w, bias, (1.0, 0, 1, 1, "NCHW", "auto", "default"), None) is None
-    assert nn._lane.run(x.astype("f8"), w, bias, options, None) is None
+    assert_same(nn._lanes[0].run(x, w, bias, options, None), first)
+    assert nn._lanes[0].run(x, w, bias, (1.0, 0, 1, 1, "NCHW", "auto", "default"), None) is None
+    assert nn._lanes[0].run(x.astype("f8"), w, bias, options, None) is None

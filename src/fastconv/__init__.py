@@ -10,7 +10,7 @@ One way through, each layer knowing only what is below it::
        |
      _patch                      the faces in the place of SciPy's and NumPy's functions
        |
-    signal/  _numpy  ndimage  nn faces: a peer's signature and defaults become the core's keywords
+    signal/  _numpy  ndimage nn/ faces: a peer's signature and defaults become the core's keywords
        |       |        |      |
        +-------+        |      |
        |                |      |

@@ -1,7 +1,4 @@
-"""Convolutions of network layers, with the signatures of torch.nn.functional, on NumPy arrays.
-
-https://docs.pytorch.org/docs/stable/nn.functional.html#convolution-functions
-"""
+"""conv2d."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from . import _problem, core
-from ._errors import ConvError
-from .drivers.lane import Lane
+from .. import _problem, core
+from .._errors import ConvError
+from ..drivers.lane import Lane
 
 __all__ = ["conv2d"]
 
