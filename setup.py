@@ -21,6 +21,7 @@ SOURCES = {
     "gemm": [],
     "fft": [],
     "winograd": [],
+    "phases": [],
     "separable": [],
     "lane": [],
     "gate": [],

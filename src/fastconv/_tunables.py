@@ -90,6 +90,11 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
+# --- inputs with zeros between their samples -------------------------------------------------------------------------
+
+# More phases than this would take longer to plan than to compute with the zeros in place.
+PHASES_LIMIT: Final = 256
+
 # --- Winograd --------------------------------------------------------------------------------------------------------
 
 # Bytes of a block: values at frequencies, and sums of a panel. Where all weights are kept beside them, L2 has to hold
@@ -125,6 +130,10 @@ DIRECT_EFFICIENCY: Final = 0.55
 GEMM_EFFICIENCY: Final = 0.97
 # What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
 GEMM_STORE_STEPS: Final = 12.0
+
+# The same where phases of a row are interleaved, and what a schedule of its own takes for a phase: about 5 us.
+PHASES_STORE_STEPS: Final = 14.0
+PHASE_STEPS: Final = 2.5e4
 
 # What packing a vector of weights takes in a plain call.
 GEMM_PACK_STEPS: Final = 18.0
