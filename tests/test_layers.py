@@ -17,7 +17,7 @@ RANKS = (
     {"signal._n_d", "signal._spectral", "signal._two_d", "_ndimage_passes", "nn._forward"},
     {"signal._arguments", "_ndimage_args"},
     {"_filters", "_pairs"},
-    {"_arrange"},
+    {"_arrange", "_weight_gradient"},
     {"core"},
     {"_plan"},
     {"planners.fft"},

@@ -90,6 +90,12 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
+# --- gradients of weights --------------------------------------------------------------------------------------------
+
+# Results of a layer that are the kernel of one step, where the gradient is computed by correlations: packed, the band
+# of the input that they reach is to stay in L2.
+GRADIENT_BAND: Final = 16 * 1024
+
 # --- Winograd --------------------------------------------------------------------------------------------------------
 
 # Bytes of a block: values at frequencies, and sums of a panel. Where all weights are kept beside them, L2 has to hold
