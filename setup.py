@@ -21,6 +21,7 @@ SOURCES = {
     "gemm": [],
     "fft": [],
     "winograd": [],
+    "gradient": [],
     "separable": [],
     "lane": [],
     "gate": [],

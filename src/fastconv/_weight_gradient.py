@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from . import _plan, _tunables, core
 from ._problem import Axis, ConvProblem, Operands
 from .drivers import levels
+from .drivers import threads as _threads
+from .planners.gradient import plan_gradient
+from .planners.tiles import COMPUTE
 
 __all__ = ["bias_gradient", "weight_gradient"]
 
@@ -44,12 +49,12 @@ def weight_gradient(
     """
     kernel = tuple(axis.k for axis in problem.axes)
     shape = (problem.groups * problem.channels_out, problem.channels, *kernel)
-    result_shape = shape if problem.channel_axis >= 0 else kernel
-    samples, grads = channels_first(problem, x), channels_first(problem, grad)
-    written = out is not None and can_hold(out, x, grad)
-    result = out if out is not None and written else np.empty(result_shape, problem.dtype)
-    by_roles(problem, samples, grads, result if problem.channel_axis >= 0 else result[np.newaxis, np.newaxis], threads)
-    if out is None or written:
+    _threads.check(threads)
+    plain = out is not None and can_hold(out, x, grad)
+    result = out if out is not None and plain else np.empty(shape if problem.channel_axis >= 0 else kernel, x.dtype)
+    # A view: what cannot be reshaped without a copy is not contiguous, and was replaced above.
+    compute(problem, x, grad, result.reshape(shape), threads)
+    if out is None or plain:
         return result
     out[...] = result
     return out
@@ -94,8 +99,61 @@ def channels_first(problem: ConvProblem, array: np.ndarray) -> np.ndarray:
 
 
 def can_hold(out: np.ndarray, *inputs: np.ndarray) -> bool:
-    """Return whether a result can be written to `out` while the inputs are read."""
-    return out.flags.aligned and out.dtype.isnative and not any(np.may_share_memory(out, array) for array in inputs)
+    """Return whether kernels can write to `out` while the inputs are read."""
+    return (
+        out.flags.c_contiguous
+        and out.flags.aligned
+        and out.dtype.isnative
+        and not any(np.may_share_memory(out, array) for array in inputs)
+    )
+
+
+def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarray, threads: int | None) -> None:
+    """Write the gradient to dw, which is contiguous and has all its axes."""
+    if dw.size == 0 or math.prod(problem.out_shape) == 0:
+        dw[...] = 0
+        return
+    driver = plan_of(problem, levels.current())
+    if driver is None and problem.dtype.char in "FD" and problem.algorithm != "reference":
+        by_parts(problem, x, grad, dw, threads)
+    elif driver is None:
+        by_roles(problem, channels_first(problem, x), channels_first(problem, grad), dw, threads)
+    elif dw.dtype == COMPUTE[problem.dtype].dtype:
+        driver.run(x, grad, dw, threads)
+    else:
+        sums = np.empty(dw.shape, COMPUTE[problem.dtype].dtype)
+        driver.run(x, grad, sums, threads)
+        with np.errstate(over="ignore"):
+            dw[...] = sums
+
+
+@lru_cache(maxsize=1024)
+def plan_of(problem: ConvProblem, level: str) -> Any:
+    """Return the driver of the kernels for gradients, or None where they do not serve."""
+    if problem.algorithm == "reference":
+        return None
+    choice = plan_gradient(problem, level)
+    if choice.driver is None:
+        return None
+    limit = problem.max_workspace
+    return choice.driver if limit is None or choice.driver.workspace_bytes <= limit else None
+
+
+def by_parts(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarray, threads: int | None) -> None:
+    """Write a complex gradient, from those of real and imaginary parts."""
+    fill = np.frombuffer(problem.fill, problem.dtype)[0]
+    real = problem._replace(dtype=fill.real.dtype, fill=fill.real.tobytes(), conj=False)
+    imaginary = real._replace(fill=fill.imag.tobytes())
+
+    def part(samples: ConvProblem, x: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        sums = np.empty(dw.shape, samples.dtype)
+        compute(samples, x, grad, sums, threads)
+        return sums
+
+    dw.real = part(real, x.real, grad.real)
+    dw.real -= part(imaginary, x.imag, grad.imag)
+    dw.imag = part(real, x.real, grad.imag)
+    dw.imag += part(imaginary, x.imag, grad.real)
 
 
 def by_roles(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarray, threads: int | None) -> None:
@@ -103,10 +161,8 @@ def by_roles(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarr
 
     A band of rows is taken at a time, as the kernel it plays would otherwise be as large as the image.
     """
-    first, parts = True, list(bands(problem))
-    if not parts:
-        dw[...] = 0
-    for n, start, stop in parts:
+    first = True
+    for n, start, stop in bands(problem):
         swapped = swap_roles(problem, n, start, stop)
         schedule = _plan.make(swapped, levels.current())
         for g in range(problem.groups):
@@ -128,8 +184,6 @@ def bands(problem: ConvProblem) -> Iterator[tuple[slice, int, int]]:
     """Yield the images, and the first and the last row of each step, of as many results as the sum may take at once."""
     rows = problem.axes[0].out
     row = math.prod(axis.out for axis in problem.axes[1:])
-    if problem.batch * rows * row == 0:
-        return
     images = max(_tunables.GRADIENT_BAND // (rows * row), 1)
     band = min(max(_tunables.GRADIENT_BAND // row, 1), rows)
     for n in range(0, problem.batch, images):
