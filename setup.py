@@ -22,6 +22,7 @@ SOURCES = {
     "fft": [],
     "winograd": [],
     "phases": [],
+    "gradient": [],
     "separable": [],
     "lane": [],
     "gate": [],

@@ -95,6 +95,26 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 # More phases than this would take longer to plan than to compute with the zeros in place.
 PHASES_LIMIT: Final = 256
 
+# --- gradients of weights --------------------------------------------------------------------------------------------
+
+# Results of a layer that are the kernel of one step, where the gradient is computed by correlations: packed, the band
+# of the input that they reach is to stay in L2.
+GRADIENT_BAND: Final = 16 * 1024
+
+# Positions of a tile: a panel of gradients stays in L1, and a tile is long enough to pay for the sums it is added to.
+GRADIENT_POSITIONS: Final = 256
+
+# Bytes of the gradients of a tile of one channel, where positions are in the lanes: they share L1 with the samples.
+GRADIENT_DOT_BYTES: Final = 16 * 1024
+
+# What a multiply-add takes where positions are in the lanes, which loads a vector for each and is misaligned mostly.
+GRADIENT_DOT_STEPS: Final = 2.0
+
+# Bytes of the packed samples of a block of channels, and of its sums; both share L2. One channel may take more.
+GRADIENT_PACKED_BYTES: Final = 448 * 1024
+GRADIENT_SUM_BYTES: Final = 1024 * 1024
+GRADIENT_LIMIT_BYTES: Final = 3 * 1024 * 1024
+
 # --- Winograd --------------------------------------------------------------------------------------------------------
 
 # Bytes of a block: values at frequencies, and sums of a panel. Where all weights are kept beside them, L2 has to hold

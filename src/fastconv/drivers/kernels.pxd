@@ -201,6 +201,30 @@ cdef extern from "fastconv.h" nogil:
         fc_gather_lanes *gather
         fc_scatter_lanes *scatter
 
+    ctypedef struct fc_gradient_tile:
+        const void *src
+        ptrdiff_t channels
+        ptrdiff_t channel_pitch
+        const ptrdiff_t *taps
+        ptrdiff_t n_taps
+        ptrdiff_t src_pitch
+        const void *grad
+        ptrdiff_t grad_pitch
+        ptrdiff_t height
+        ptrdiff_t width
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t vectors
+        int accumulate
+
+    ctypedef void fc_gradient(const fc_gradient_tile *tile) noexcept nogil
+    ctypedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n) noexcept nogil
+
+    ctypedef struct fc_gradient_kernels:
+        fc_gradient *products
+        fc_gradient *dots
+        fc_gradient_totals *totals
+
     ctypedef double fc_fma_chain(ptrdiff_t rounds) noexcept nogil
     ctypedef int fc_supported() noexcept nogil
 
@@ -226,4 +250,5 @@ cdef extern from "fastconv.h" nogil:
         fc_fft_forward *fft_rows[2]
         fc_fft_back *fft_back[2]
         fc_winograd_kernels winograd[2]
+        fc_gradient_kernels gradient[2]
         fc_fma_chain *fma_chain[2]

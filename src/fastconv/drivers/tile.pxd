@@ -87,6 +87,8 @@ cdef class Geometry:
                          TileMap *map) noexcept nogil
     cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil
+    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, const Outer *outer,
+                            const TileMap *map, void *packed) noexcept nogil
     cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil
     cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
                          const fc_row_map *map) noexcept nogil

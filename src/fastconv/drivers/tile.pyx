@@ -296,12 +296,17 @@ cdef class Geometry:
     cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil:
         """Gather all channels of a group, whose first element is at x."""
+        self.pack_channels(arrays, x, self.channels, outer, map, packed)
+
+    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, const Outer *outer,
+                            const TileMap *map, void *packed) noexcept nogil:
+        """Gather some channels, the first element of which is at x."""
         cdef ptrdiff_t c, tap, s, i, n, flag
         cdef const ptrdiff_t *offset = map.row_offset
         cdef char *dst
         for s in range(self.n_row_segments):
             n = map.rows + self.row_count[s] - 1
-            for c in range(self.channels):
+            for c in range(channels):
                 for tap in range(self.outer_taps):
                     dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
                                             + self.row_base[s]) * self.computed_bytes

@@ -300,6 +300,41 @@ typedef struct {
     fc_scatter_lanes *scatter;
 } fc_winograd_kernels;
 
+/* Gradients of weights on one tile of positions: for each channel and tap, a row of the result,
+ *
+ *     products  dst[v][row][lane] += sum over positions (y, x) of sample * grad[v][position][lane], a lane being an output
+ *               channel; [position] is y * width + x
+ *     dots      dst[row][lane] += sum over y and every x = lane modulo lanes of sample * grad[y][x], one output channel
+ *
+ *     sample    src[channel * channel_pitch + taps[tap] + y * src_pitch + x]
+ *
+ * The rows of src and of grad may be read up to round_up(width, lanes) elements by dots. */
+typedef struct {
+    const void *src;
+    ptrdiff_t channels, channel_pitch;
+    const ptrdiff_t *taps;
+    ptrdiff_t n_taps;
+    ptrdiff_t src_pitch;
+    const void *grad;
+    ptrdiff_t grad_pitch;     /* from one v, or one y, to the next */
+    ptrdiff_t height, width;  /* >= 1 */
+    void *dst;
+    ptrdiff_t dst_pitch;      /* from one v to the next */
+    ptrdiff_t vectors;        /* 1 or gemm_vectors */
+    int accumulate;           /* add to what dst holds, else overwrite it */
+} fc_gradient_tile;
+
+typedef void fc_gradient(const fc_gradient_tile *tile);
+
+/* dst[i] = the sum of all lanes of src[i][lanes], for i < n. */
+typedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n);
+
+/* The kernels of gradients of one type. */
+typedef struct {
+    fc_gradient *products, *dots;
+    fc_gradient_totals *totals;
+} fc_gradient_kernels;
+
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
 
@@ -324,6 +359,7 @@ typedef struct {
     fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
     fc_fft_back *fft_back[2];
     fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */
+    fc_gradient_kernels gradient[2]; /* FC_F32, FC_F64 */
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
 } fc_level;
 
