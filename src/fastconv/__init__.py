@@ -36,6 +36,7 @@ from ._config import show_config
 from ._errors import ConvError, ConvTypeError
 from ._numpy import convolve, correlate
 from ._patch import patch, patched, unpatch
+from ._windows import col2im, im2col
 from .core import Plan, conv, plan
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
 
@@ -43,10 +44,12 @@ __all__ = [
     "ConvError",
     "ConvTypeError",
     "Plan",
+    "col2im",
     "conv",
     "convolve",
     "correlate",
     "get_num_threads",
+    "im2col",
     "ndimage",
     "nn",
     "num_threads",

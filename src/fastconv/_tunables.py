@@ -74,6 +74,11 @@ SEPARABLE_INNER: Final = 16
 # Bytes of weights that a remembered filter may hold.
 REMEMBERED_BYTES: Final = 64 * 1024
 
+# --- windows of an array ---------------------------------------------------------------------------------------------
+
+# Bytes of a padded block that windows are copied from, or summed in.
+WINDOWS_BLOCK_BYTES: Final = 256 * 1024
+
 # --- implicit GEMM ---------------------------------------------------------------------------------------------------
 
 # Bytes of a packed tile of input, all channels of a group and the halo. From 40 to 448 KiB the time of 256 channels of
