@@ -174,7 +174,8 @@ def swap_channels(x: np.ndarray, w: np.ndarray, channel_axis: int, groups: Any) 
     channels_in = x.shape[channel_axis]
     if w.shape[0] != channels_in:
         raise ConvError(
-            f"w: got {w.shape[0]} channels in shape {w.shape}, allowed: {channels_in}, the channels of x of shape {x.shape}"
+            f"w: got {w.shape[0]} channels in shape {w.shape}, "
+            f"allowed: {channels_in}, the channels of x of shape {x.shape}"
         )
     if channels_in % groups:
         raise ConvError(f"groups: got {groups} for {channels_in} channels in, allowed: a divisor")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from .. import _problem, core
 from .._errors import ConvError, ConvTypeError
 from ..drivers.lane import Lane
+from ._arguments import for_all, in_torch_names, layout_of
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
 
@@ -17,13 +17,6 @@ __all__ = ["conv1d", "conv2d", "conv3d"]
 # noticeable part of a small call.
 lanes = Lane(), Lane(), Lane()
 _lane_1d, _lane_2d, _lane_3d = lanes
-
-# Orders of the axes by the number of spatial ones. torch says L for the samples of a series, most others say W.
-_FORMATS = {1: ("NCW", "NWC", "NCL", "NLC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
-
-# What torch calls the core's operands, where a message is about one.
-_OPERANDS = re.compile(r"^[xw](?=: )|(?<= for )x(?= of shape )")
-_TORCH_NAMES = {"x": "input", "w": "weight"}
 
 
 def conv1d(
@@ -230,42 +223,31 @@ def _convolve(
 ) -> np.ndarray:
     """Check a call along so many spatial axes, run it, and remember it."""
     stride, padding, dilation, groups, data_format, boundary, algorithm, accuracy = options
-    _problem.one_of(data_format, "data_format", _FORMATS[rank])
     x = _problem.as_array(input, "input")
-    if x.ndim not in (rank + 1, rank + 2):
-        raise ConvError(
-            f"input: got {x.ndim} axes of shape {x.shape}, allowed: {rank + 2}, or {rank + 1} without a batch"
-        )
-    stride = _for_all(stride)
-    rule, center = _padding_rule(_for_all(padding), stride, rank)
+    layout = layout_of(data_format, x.shape, rank, "input")
+    stride = for_all(stride)
+    rule, center = _padding_rule(for_all(padding), stride, rank)
     try:
         schedule, operands = core.prepare(
             x,
             weight,
             bias=bias,
-            layout=data_format if x.ndim == rank + 2 else data_format.replace("N", "", 1),
+            layout=layout,
             stride=stride,
             padding=rule,
             center=center,
             boundary=boundary,
-            dilation=_for_all(dilation),
+            dilation=for_all(dilation),
             groups=groups,
             out=out,
             algorithm=algorithm,
             accuracy=accuracy,
         )
     except (ConvError, ConvTypeError) as error:
-        raise type(error)(_in_torch_names(str(error))) from error.__cause__
+        raise in_torch_names(error) from error.__cause__
     result = core.execute(schedule, operands, threads)
     lanes[rank - 1].remember(input, weight, bias, options, schedule, operands)
     return result
-
-
-def _for_all(option: Any) -> Any:
-    """Return the one number of a sequence of one, which torch takes for every axis."""
-    if _problem.is_list(option) and len(option) == 1 and not _problem.is_list(option[0]):
-        return option[0]
-    return option
 
 
 def _padding_rule(padding: Any, stride: Any, rank: int) -> tuple[Any, str]:
@@ -278,7 +260,3 @@ def _padding_rule(padding: Any, stride: Any, rank: int) -> tuple[Any, str]:
             f"padding: got 'same' with stride {stride!r}, allowed: stride 1, 'same_upper', 'same_lower' or numbers"
         )
     return padding.removesuffix("_upper").removesuffix("_lower"), "left" if padding == "same_lower" else "right"
-
-
-def _in_torch_names(message: str) -> str:
-    return _OPERANDS.sub(lambda found: _TORCH_NAMES[found[0]], message)

@@ -46,7 +46,7 @@ class Phase(NamedTuple):
     @property
     def empty(self) -> bool:
         """Whether no tap meets a sample."""
-        return self.taps.start >= self.taps.stop
+        return bool(self.taps.start >= self.taps.stop)
 
 
 def phases_of(axis: Axis) -> list[Phase]:
@@ -99,7 +99,9 @@ class Split:
         rank = len(part)
         if self.problem.flip:
             w = np.flip(w, tuple(range(w.ndim - rank, w.ndim)))
-        return w[(..., *(phase.taps for phase in part))]
+        where: Any = (..., *(phase.taps for phase in part))
+        taken: np.ndarray = w[where]
+        return taken
 
     def pack_all(self, w: np.ndarray) -> list[np.ndarray | None]:
         """Return the weights of each phase as its kernels read them."""
@@ -116,7 +118,7 @@ class Split:
     ) -> None:
         """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
         problem = self.problem
-        for (part, schedule), packed in zip(self.parts, panels or itertools.repeat(None)):
+        for (part, schedule), packed in zip(self.parts, panels or [None] * len(self.parts), strict=True):
             where: list[slice] = [slice(None)] * out.ndim
             for axis, phase in zip(problem.spatial_axes, part, strict=True):
                 where[axis] = phase.outs
