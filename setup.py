@@ -21,6 +21,8 @@ SOURCES = {
     "gemm": [],
     "fft": [],
     "winograd": [],
+    "phases": [],
+    "gradient": [],
     "separable": [],
     "lane": [],
     "gate": [],
