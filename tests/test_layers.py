@@ -25,7 +25,7 @@ RANKS = (
     {"planners.tiles"},
     {"planners"},
     {"_problem"},
-    {f"drivers.{name}" for name in ("direct", "fft", "gate", "gemm", "lane", "separable", "winograd")},
+    {f"drivers.{name}" for name in ("direct", "fft", "gate", "gemm", "lane", "separable", "windows", "winograd")},
     {"drivers.tile"},
     {"drivers.levels", "drivers.threads"},
     {"drivers.kernels", "drivers"},

@@ -336,7 +336,9 @@ def make_axes(
     """Return the spatial axes, with the padding in samples."""
     rank = len(sizes)
     if 0 in kernel:
-        raise ConvError(f"{kernel_name}: got an empty kernel {tuple(kernel)}, allowed: at least 1 tap along every spatial axis")
+        raise ConvError(
+            f"{kernel_name}: got an empty kernel {tuple(kernel)}, allowed: at least 1 tap along every spatial axis"
+        )
     strides = per_axis(stride, "stride", rank, 1)
     dilations = per_axis(dilation, "dilation", rank, 1)
     input_dilations = per_axis(input_dilation, "input_dilation", rank, 1)
