@@ -53,7 +53,8 @@ cdef struct Lattice:
     ptrdiff_t taps, rows, columns  # of all axes, of all but the last, of the last
 
 cdef struct Sheet:
-    # What one tap sees: the position of the first output along each axis, and the run of the last axis.
+    # One tap: its place along each axis, the position that the first output sees there, and the run of the last axis.
+    ptrdiff_t tap[MAX_OUTER]
     ptrdiff_t first[MAX_OUTER]
     ptrdiff_t start, stop
 
@@ -71,19 +72,45 @@ cdef inline ptrdiff_t seen(const Lattice *lattice, int axis, ptrdiff_t position)
     return -1 if lattice.constant[axis] else source_index(&lattice.axes[axis], position)
 
 
-cdef void make_sheet(const Lattice *lattice, ptrdiff_t tap, Sheet *sheet) noexcept nogil:
+cdef inline ptrdiff_t steps_to(ptrdiff_t distance, ptrdiff_t stride) noexcept nogil:
+    """How many steps cover a distance."""
+    if distance <= 0:
+        return 0
+    return distance if stride == 1 else (distance + stride - 1) // stride
+
+
+cdef void find_run(const Lattice *lattice, Sheet *sheet) noexcept nogil:
+    cdef const AxisSpec *axis = &lattice.axes[lattice.rank - 1]
+    cdef ptrdiff_t first = sheet.first[lattice.rank - 1]
+    sheet.start = min(steps_to(-first, axis.stride), axis.out)
+    sheet.stop = max(min(steps_to(axis.n - first, axis.stride), axis.out), sheet.start)
+
+
+cdef void first_sheet(const Lattice *lattice, ptrdiff_t tap, Sheet *sheet) noexcept nogil:
+    """Begin with the tap of that number."""
     cdef const AxisSpec *axis
-    cdef ptrdiff_t first
     cdef int i
     for i in range(lattice.rank - 1, -1, -1):
         axis = &lattice.axes[i]
-        sheet.first[i] = tap % axis.k * axis.dilation - axis.lo
+        sheet.tap[i] = tap % axis.k
+        sheet.first[i] = sheet.tap[i] * axis.dilation - axis.lo
         tap //= axis.k
-    axis = &lattice.axes[lattice.rank - 1]
-    first = sheet.first[lattice.rank - 1]
-    sheet.start = min((-first + axis.stride - 1) // axis.stride if first < 0 else 0, axis.out)
-    sheet.stop = (axis.n - first + axis.stride - 1) // axis.stride if axis.n > first else 0
-    sheet.stop = max(min(sheet.stop, axis.out), sheet.start)
+    find_run(lattice, sheet)
+
+
+cdef void next_sheet(const Lattice *lattice, Sheet *sheet) noexcept nogil:
+    """Go on to the next tap, or from the last one to the first."""
+    cdef const AxisSpec *axis
+    cdef int i
+    for i in range(lattice.rank - 1, -1, -1):
+        axis = &lattice.axes[i]
+        sheet.tap[i] += 1
+        sheet.first[i] += axis.dilation
+        if sheet.tap[i] < axis.k:
+            break
+        sheet.tap[i] = 0
+        sheet.first[i] = -axis.lo
+    find_run(lattice, sheet)
 
 
 cdef bint find_row(const Lattice *lattice, const Sheet *sheet, const ptrdiff_t *strides, ptrdiff_t row,
@@ -137,15 +164,12 @@ cdef inline void copy_border(const Lattice *lattice, const Source *x, word *to, 
         copy_element(to + p * parts, x.fill if at < 0 else data + at * x.strides[axis], parts)
 
 
-cdef void copy_sheet(const Lattice *lattice, const Source *x, const char *data, ptrdiff_t tap, ptrdiff_t parts,
+cdef void copy_sheet(const Lattice *lattice, const Sheet *sheet, const Source *x, const char *data, ptrdiff_t parts,
                      word *to) noexcept nogil:
     cdef const AxisSpec *axis = &lattice.axes[lattice.rank - 1]
-    cdef ptrdiff_t step = x.strides[lattice.rank - 1], first, row, offset
-    cdef Sheet sheet
-    make_sheet(lattice, tap, &sheet)
-    first = sheet.first[lattice.rank - 1]
+    cdef ptrdiff_t step = x.strides[lattice.rank - 1], first = sheet.first[lattice.rank - 1], row, offset
     for row in range(lattice.rows):
-        if not find_row(lattice, &sheet, x.strides, row, &offset):
+        if not find_row(lattice, sheet, x.strides, row, &offset):
             copy_border(lattice, x, to, NULL, first, 0, lattice.columns, parts)
         else:
             copy_border(lattice, x, to, data + offset, first, 0, sheet.start, parts)
@@ -190,8 +214,8 @@ cdef void add_channel(const Lattice *lattice, const ptrdiff_t *strides, const nu
     cdef ptrdiff_t tap, first, row, offset
     cdef number *to
     cdef Sheet sheet
+    first_sheet(lattice, 0, &sheet)
     for tap in range(lattice.taps):
-        make_sheet(lattice, tap, &sheet)
         first = sheet.first[lattice.rank - 1]
         for row in range(lattice.rows):
             if find_row(lattice, &sheet, strides, row, &offset):
@@ -201,6 +225,7 @@ cdef void add_channel(const Lattice *lattice, const ptrdiff_t *strides, const nu
                         sheet.stop - sheet.start, parts)
                 add_border(lattice, to, data, first, sheet.stop, lattice.columns, parts)
             data += lattice.columns * parts
+        next_sheet(lattice, &sheet)
 
 
 cdef class Windows:
@@ -276,23 +301,31 @@ cdef class Windows:
     cdef void copy_block(self, const Source *x, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop,
                          ptrdiff_t bytes, ptrdiff_t parts, char *to) noexcept nogil:
         cdef const Lattice *lattice = &self.lattice
-        cdef ptrdiff_t sheet, plane, tap, size = lattice.rows * lattice.columns * bytes * parts
+        cdef ptrdiff_t number, plane = start // lattice.taps
+        cdef ptrdiff_t size = lattice.rows * lattice.columns * bytes * parts
         cdef const char *data
+        cdef Sheet sheet
         if thread == 0:
             region_poll(region)
         if region.stopped:
             return
-        for sheet in range(start, stop):
-            plane, tap = sheet // lattice.taps, sheet % lattice.taps
-            data = x.data + plane // self.channels * x.image + plane % self.channels * x.channel
+        first_sheet(lattice, start % lattice.taps, &sheet)
+        data = x.data + plane // self.channels * x.image + plane % self.channels * x.channel
+        to += start * size
+        for number in range(start, stop):
             if bytes == 4:
-                copy_sheet(lattice, x, data, tap, parts, <uint32_t *>(to + sheet * size))
+                copy_sheet(lattice, &sheet, x, data, parts, <uint32_t *>to)
             elif bytes == 8:
-                copy_sheet(lattice, x, data, tap, parts, <uint64_t *>(to + sheet * size))
+                copy_sheet(lattice, &sheet, x, data, parts, <uint64_t *>to)
             elif bytes == 2:
-                copy_sheet(lattice, x, data, tap, parts, <uint16_t *>(to + sheet * size))
+                copy_sheet(lattice, &sheet, x, data, parts, <uint16_t *>to)
             else:
-                copy_sheet(lattice, x, data, tap, parts, <uint8_t *>(to + sheet * size))
+                copy_sheet(lattice, &sheet, x, data, parts, <uint8_t *>to)
+            to += size
+            next_sheet(lattice, &sheet)
+            if (number + 1) % lattice.taps == 0:
+                plane += 1
+                data = x.data + plane // self.channels * x.image + plane % self.channels * x.channel
 
     def scatter(self, cnp.ndarray columns, cnp.ndarray sums, threads=None):
         """Add all columns to sums; both contiguous, aligned, and of one dtype, a real or complex one of C."""
