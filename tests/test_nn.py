@@ -301,7 +301,11 @@ X, W = np.ones((2, 4, 6, 7), np.float32), np.ones((6, 4, 3, 3), np.float32)
         ({"groups": 4}, ConvError, "^groups: got 4"),
         ({"groups": 2}, ConvError, "4 channels in a group"),
         ({"groups": (1, 1)}, ConvTypeError, r"^groups: got \(1, 1\)"),
-        ({"padding": -3}, ConvError, r"^weight: got a window of 3 samples along spatial axis 0, allowed: at most the 0"),
+        (
+            {"padding": -3},
+            ConvError,
+            r"^weight: got a window of 3 samples along spatial axis 0, allowed: at most the 0",
+        ),
         ({"padding": (0, -4)}, ConvError, r"^padding: got \(-4, -4\) along spatial axis 1, allowed: to crop at most 7"),
         ({"padding": (1, 1, 1)}, ConvError, r"^padding: got \(1, 1, 1\)"),
         ({"padding": ((1, 1),)}, ConvError, r"^padding: got \("),

@@ -211,8 +211,7 @@ def test_the_core_has_the_same_rules_for_any_rank(rank, center):
         x, w = data((1, 2, *sizes), "int32"), data((2, 1, *kernel), "int32", 1)
         steps, dilations = stride[:rank], dilation[:rank]
         pads = [
-            same_pads(n, k, s, d, center == "right")
-            for n, k, s, d in zip(sizes, kernel, steps, dilations, strict=True)
+            same_pads(n, k, s, d, center == "right") for n, k, s, d in zip(sizes, kernel, steps, dilations, strict=True)
         ]
         options = {"stride": steps, "dilation": dilations, "groups": 2}
         expected = _naive.correlate(
@@ -324,7 +323,11 @@ def test_messages(rank):
         ({"input": x[:, :, :1]}, ConvError, window),
         ({"input": x.astype("M8[s]")}, ConvTypeError, "^input: got dtype datetime64"),
         ({"weight": w[0]}, ConvError, f"^weight: got {rank + 1} axes of shape .* allowed: {rank + 2}"),
-        ({"weight": w[:, 1:]}, ConvError, r"^weight: got 3 channels in a group .* allowed: 4 for input of shape \(2, 4,"),
+        (
+            {"weight": w[:, 1:]},
+            ConvError,
+            r"^weight: got 3 channels in a group .* allowed: 4 for input of shape \(2, 4,",
+        ),
         ({"weight": w[..., :0]}, ConvError, "^weight: got an empty kernel"),
         ({"bias": bias[1:]}, ConvError, r"^bias: got shape \(5,\), allowed: \(6,\)"),
         ({"stride": 0}, ConvError, "^stride: got 0"),
