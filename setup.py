@@ -26,6 +26,7 @@ SOURCES = {
     "separable": [],
     "lane": [],
     "gate": [],
+    "windows": [],
 }
 HEADERS = sorted(
     str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)

@@ -37,7 +37,18 @@ RANKS = (
     {"_problem"},
     {
         f"drivers.{name}"
-        for name in ("direct", "fft", "gate", "gemm", "gradient", "lane", "phases", "separable", "winograd")
+        for name in (
+            "direct",
+            "fft",
+            "gate",
+            "gemm",
+            "gradient",
+            "lane",
+            "phases",
+            "separable",
+            "windows",
+            "winograd",
+        )
     },
     {"drivers.tile"},
     {"drivers.levels", "drivers.threads"},

@@ -76,8 +76,11 @@ REMEMBERED_BYTES: Final = 64 * 1024
 
 # --- windows of an array ---------------------------------------------------------------------------------------------
 
-# Bytes of a padded block that windows are copied from, or summed in.
-WINDOWS_BLOCK_BYTES: Final = 256 * 1024
+# An element written out or summed takes as long as so many multiply-adds: 0.3 to 1 ns.
+WINDOWS_ELEMENT_WORK: Final = 50.0
+
+# Elements that are written between two looks at the clock, and by one thread at a time.
+WINDOWS_SHARE: Final = 100_000
 
 # --- implicit GEMM ---------------------------------------------------------------------------------------------------
 

@@ -19,20 +19,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _problem, _tunables
+from . import _problem
 from ._errors import ConvError, ConvTypeError
 from ._problem import Axis
+from .drivers import threads as _threads
+from .drivers.windows import Windows
 
 __all__ = ["col2im", "im2col"]
 
 # Axes that an array of any NumPy since 1.26 can have.
 MAX_AXES = 32
+
+# Types that the driver adds; bool is no number, and what is left has more than two parts or two words.
+DRIVEN = "bBhHiIlLqQfdFD"
 
 
 class Frame(NamedTuple):
@@ -82,6 +87,7 @@ def im2col(
     boundary: Any = "constant",
     fill_value: Any = 0,
     out: np.ndarray | None = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """Return the windows of an array that a kernel sees, one for each output.
 
@@ -98,6 +104,8 @@ def im2col(
     out : ndarray, optional
         Where to write the windows, instead of returning a view; of their shape and of x's dtype. It may overlap x. No
         padded copy of x is made then.
+    threads : int, optional
+        For filling `out`; `fastconv.get_num_threads` by default.
 
     Returns
     -------
@@ -134,6 +142,7 @@ def im2col(
     >>> np.array_equal(result, fastconv.conv(images, kernels, layout="NCHW"))
     True
     """
+    _threads.check(threads)
     x = any_array(x, "x")
     lead, spatial = order_of(layout, x.shape, "x")
     axes = make_axes(
@@ -151,14 +160,8 @@ def im2col(
     shape = (*x.shape[: x.ndim - len(axes)], *frame.kernel, *frame.outputs)
     out = _problem.check_out(out, shape, x.dtype.newbyteorder("="))
     if out is None:
-        return sliding(extended(x, axes, fill) if is_padded(axes) else cropped(x, axes), axes)
-    # A reshaped `out` that is no view of it would keep the windows to itself.
-    whole = out.flags.c_contiguous and not np.may_share_memory(out, x)
-    windows = out if whole else np.empty(shape, x.dtype)
-    copy_windows(x.reshape(frame.x_shape), axes, fill, windows.reshape(frame.shape))
-    if windows is not out:
-        out[...] = windows
-    return out
+        return sliding(extended(x, axes, fill), axes)
+    return copy_to(out, x.reshape(frame.x_shape), frame, fill, threads)
 
 
 def col2im(
@@ -172,6 +175,7 @@ def col2im(
     center: str = "left",
     boundary: Any = "constant",
     out: np.ndarray | None = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """Add windows up where they overlap: the adjoint of `im2col`.
 
@@ -188,6 +192,8 @@ def col2im(
         As in `im2col`.
     out : ndarray, optional
         Where to write the sums; of their shape and dtype. It may overlap the windows.
+    threads : int, optional
+        For this call; `fastconv.get_num_threads` by default.
 
     Returns
     -------
@@ -213,6 +219,7 @@ def col2im(
     >>> fastconv.col2im(windows, (5,))
     array([1, 4, 9, 8, 5])
     """
+    _threads.check(threads)
     windows = summable(any_array(windows, "windows"), "windows")
     x_shape = _problem.check_shape(x_shape, "x_shape", windows.dtype.itemsize)
     lead, spatial = order_of(layout, x_shape, "x_shape")
@@ -240,7 +247,7 @@ def col2im(
             f"x_shape {x_shape}"
         )
     out = _problem.check_out(out, x_shape, windows.dtype.newbyteorder("="))
-    sums = sum_windows(windows.reshape(frame.shape), axes).reshape(ordered).transpose(np.argsort(order))
+    sums = sum_windows(windows.reshape(frame.shape), frame, threads).reshape(ordered).transpose(np.argsort(order))
     if out is None:
         return np.ascontiguousarray(sums)
     out[...] = sums
@@ -280,7 +287,7 @@ def order_of(layout: Any, shape: tuple[int, ...], name: str) -> tuple[tuple[int,
         raise ConvTypeError(f"layout: got {layout!r}, allowed: None or a string such as 'NCHW'")
     if len(set(layout)) != len(layout) or not set(layout) - set("NC"):
         raise ConvError(
-            f"layout: got {layout!r}, allowed: at most one N, at most one C, and a letter of its own for each spatial axis"
+            f"layout: got {layout!r}, allowed: at most one N and one C, and a letter of its own for each spatial axis"
         )
     if len(shape) != len(layout):
         raise ConvError(f"{name}: got {len(shape)} axes of shape {shape}, allowed: {len(layout)} for layout {layout!r}")
@@ -365,7 +372,6 @@ def inside(axis: Axis) -> tuple[slice, slice]:
     return slice(at, at + count), slice(first, first + count)
 
 
-@lru_cache(maxsize=256)
 def shown(axis: Axis) -> np.ndarray:
     """Return the sample at each place of a padded axis whose boundary shows samples."""
     at = np.arange(-axis.lo, axis.n + axis.hi)
@@ -379,149 +385,111 @@ def shown(axis: Axis) -> np.ndarray:
     return np.minimum(at, period - at - (axis.boundary == "symmetric"))
 
 
-def along(axis: int, index: Any) -> tuple[Any, ...]:
-    """Return what indexes one axis."""
-    return (*(slice(None),) * axis, index)
+def along(axis: int, *indices: Any) -> tuple[Any, ...]:
+    """Return what indexes an axis and those behind it."""
+    return (*(slice(None),) * axis, *indices)
+
+
+def index_of(last: Iterable[slice]) -> tuple[Any, ...]:
+    """Return what slices the last axes."""
+    return (..., *last)
 
 
 def sliding(padded: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     """Return all windows of an array with its padding, as a read-only view."""
-    shape, strides = sliding_layout(padded.shape, padded.strides, tuple(axes))
-    return np.lib.stride_tricks.as_strided(padded, shape, strides, writeable=False)
-
-
-@lru_cache(maxsize=256)
-def sliding_layout(
-    shape: tuple[int, ...], strides: tuple[int, ...], axes: tuple[Axis, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return shape and strides of the windows of an array with its padding."""
-    lead = len(shape) - len(axes)
-    steps = strides[lead:]
-    return (
-        (*shape[:lead], *(axis.k for axis in axes), *(axis.out for axis in axes)),
+    lead = padded.ndim - len(axes)
+    steps = padded.strides[lead:]
+    return np.lib.stride_tricks.as_strided(
+        padded,
+        (*padded.shape[:lead], *(axis.k for axis in axes), *(axis.out for axis in axes)),
         (
-            *strides[:lead],
+            *padded.strides[:lead],
             *(step * axis.dilation for step, axis in zip(steps, axes, strict=True)),
             *(step * axis.stride for step, axis in zip(steps, axes, strict=True)),
         ),
+        writeable=False,
     )
+
+
+@lru_cache(maxsize=256)
+def driver_of(frame: Frame) -> Windows:
+    """Return what copies and sums the windows of such a frame."""
+    return Windows(*frame)
 
 
 # --- windows out of an array -----------------------------------------------------------------------------------------
 
 
-def cropped(x: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
-    """Return a view of an array without what negative padding takes off."""
-    return x[(..., *(inside(axis)[1] for axis in axes))]
-
-
 def extended(x: np.ndarray, axes: Sequence[Axis], fill: np.ndarray) -> np.ndarray:
-    """Return a padded copy of an array whose last axes are those."""
-    padded = np.empty((*x.shape[: x.ndim - len(axes)], *map(padded_size, axes)), x.dtype)
-    if any(axis.boundary == "constant" for axis in axes):
-        padded[...] = fill
-    place(x, axes, padded)
+    """Return an array whose last axes are those with its padding: a view if that only crops, else a copy."""
+    if not is_padded(axes):
+        view: np.ndarray = x[index_of(inside(axis)[1] for axis in axes)]
+        return view
+    lead = x.ndim - len(axes)
+    for i, axis in enumerate(axes, lead):
+        if axis.boundary != "constant":
+            x = x.take(shown(axis), i)
+    if all(axis.boundary != "constant" for axis in axes):
+        return x
+    padded = np.full((*x.shape[:lead], *map(padded_size, axes)), fill, x.dtype)
+    whole = slice(None), slice(None)
+    to, taken = zip(*(inside(axis) if axis.boundary == "constant" else whole for axis in axes), strict=True)
+    padded[index_of(to)] = x[index_of(taken)]
     return padded
 
 
-def place(x: np.ndarray, axes: Sequence[Axis], padded: np.ndarray) -> None:
-    """Write an array and what its boundaries show of it into a padded one that holds the fill value."""
-    to, taken = zip(*map(inside, axes), strict=True)
-    if all(axis.boundary == "constant" for axis in axes):
-        padded[(..., *to)] = x[(..., *taken)]
-        return
-    lead = x.ndim - len(axes)
-    for i, axis in enumerate(axes):
-        if axis.boundary == "constant":
-            padded, x = padded[along(lead + i, to[i])], x[along(lead + i, taken[i])]
-        else:
-            x = x.take(shown(axis), lead + i)
-    padded[...] = x
+def copy_to(out: np.ndarray, x: np.ndarray, frame: Frame, fill: np.ndarray, threads: int | None = None) -> np.ndarray:
+    """Write all windows of x to the user's `out`, whatever it is, of which they are the elements in C order."""
+    if out.flags.c_contiguous and out.dtype.isnative and not np.may_share_memory(out, x):
+        copy_windows(x, frame, fill, out.reshape(frame.shape), threads)
+    else:
+        windows = np.empty(frame.shape, out.dtype.newbyteorder("="))
+        out[...] = copy_windows(x, frame, fill, windows, threads).reshape(out.shape)
+    return out
 
 
-def copy_windows(x: np.ndarray, axes: tuple[Axis, ...], fill: np.ndarray, out: np.ndarray) -> None:
-    """Write all windows of x (batch, channels, *spatial) to `out`, block by block through a small padded one."""
-    if not is_padded(axes):
-        out[...] = sliding(cropped(x, axes), axes)
-        return
-    rows, planes = block_sizes(x.shape[:2], axes, x.dtype.itemsize)
-    first = axes[0]
-    for start in range(0, first.out, rows):
-        # These outputs see a part of the padded axis, which is the same axis under other padding.
-        stop = min(start + rows, first.out)
-        lo = first.lo - start * first.stride
-        seen = (stop - 1 - start) * first.stride + first.window
-        part = (first._replace(lo=lo, hi=seen - first.n - lo), *axes[1:])
-        target = out[along(2 + len(axes), slice(start, stop))]
-        padded, windows = block_of((*planes, *map(padded_size, part)), x.dtype, fill, part)
-        for lead in lead_blocks(x.shape[:2], planes):
-            piece = x[lead]
-            place(piece, part, padded[: piece.shape[0], : piece.shape[1]])
-            target[lead] = windows[: piece.shape[0], : piece.shape[1]]
-
-
-def block_of(
-    shape: tuple[int, ...], dtype: np.dtype[Any], fill: np.ndarray, axes: tuple[Axis, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return a padded block that holds the fill value, and the view of its windows."""
-    if dtype.hasobject:
-        padded = np.full(shape, fill, dtype)
-        return padded, sliding(padded, axes)
-    # Views made of plain memory take a microsecond, windows made of an array eight.
-    memory = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
-    padded = np.ndarray(shape, dtype, memory)
-    if any(fill.tobytes()):
-        padded[...] = fill
-    slid, strides = sliding_layout(shape, padded.strides, axes)
-    return padded, np.ndarray(slid, dtype, memory, 0, strides)
-
-
-@lru_cache(maxsize=256)
-def block_sizes(lead: tuple[int, int], axes: tuple[Axis, ...], itemsize: int) -> tuple[int, tuple[int, int]]:
-    """Return the outputs along the first axis, and the images and channels, of a block that fits the cache."""
-    first = axes[0]
-    row = math.prod(max(padded_size(axis), 1) for axis in axes[1:]) * max(itemsize, 1)
-    most = _tunables.WINDOWS_BLOCK_BYTES // row
-    rows = min(max((most - first.window) // first.stride + 1, 1), max(first.out, 1))
-    plane = ((rows - 1) * first.stride + first.window) * row
-    return rows, lead_sizes_of_block(lead, plane)
-
-
-def lead_sizes_of_block(lead: tuple[int, int], plane: int) -> tuple[int, int]:
-    """Return the images and channels of a block, given the bytes of one channel: all channels before two images."""
-    planes = max(_tunables.WINDOWS_BLOCK_BYTES // max(plane, 1), 1)
-    channels = min(planes, max(lead[1], 1))
-    return min(max(planes // max(lead[1], 1), 1), max(lead[0], 1)), channels
-
-
-def lead_blocks(lead: tuple[int, ...], planes: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
-    """Cut batch and channels into blocks of so many."""
-    for image in range(0, lead[0], planes[0]):
-        for channel in range(0, lead[1], planes[1]):
-            yield slice(image, image + planes[0]), slice(channel, channel + planes[1])
+def copy_windows(
+    x: np.ndarray, frame: Frame, fill: np.ndarray, out: np.ndarray, threads: int | None = None
+) -> np.ndarray:
+    """Write all windows of x (batch, channels, *spatial) to `out`, which is contiguous and of native byte order."""
+    if x.dtype.hasobject:
+        out[...] = sliding(extended(x, frame.axes, fill), frame.axes)
+    else:
+        driver_of(frame).gather(x.astype(out.dtype, copy=False), fill.astype(out.dtype, copy=False), out, threads)
+    return out
 
 
 # --- an array out of windows -----------------------------------------------------------------------------------------
 
 
-def sum_windows(windows: np.ndarray, axes: tuple[Axis, ...]) -> np.ndarray:
-    """Return the sums (batch, channels, *spatial) of windows (batch, channels, *kernel, *out), block by block."""
-    wide = sum_dtype(windows.dtype)
-    lead = windows.shape[:2]
-    sums = np.zeros((*lead, *(axis.n for axis in axes)), windows.dtype.newbyteorder("="))
-    sizes = tuple(map(padded_size, axes))
-    in_place = wide == sums.dtype and not any(axis.lo or axis.hi for axis in axes)
-    # The compiled kernels do not look at floating-point flags either.
-    with np.errstate(all="ignore"):
-        for block in lead_blocks(lead, lead_sizes_of_block(lead, math.prod(sizes) * wide.itemsize)):
-            piece = windows[block]
-            padded = sums[block] if in_place else np.zeros((*piece.shape[:2], *sizes), wide)
-            for tap in itertools.product(*(range(axis.k) for axis in axes)):
-                seen = padded[(..., *map(seen_by, tap, axes))]
-                np.add(seen, piece[(slice(None), slice(None), *tap)], out=seen)
-            if not in_place:
-                sums[block] = folded_back(padded, axes)
+def sum_windows(windows: np.ndarray, frame: Frame, threads: int | None = None) -> np.ndarray:
+    """Return the sums (batch, channels, *spatial) of windows (batch, channels, *kernel, *out)."""
+    native, wide = windows.dtype.newbyteorder("="), sum_dtype(windows.dtype)
+    if wide.char not in DRIVEN:
+        return sum_in_numpy(windows, frame.axes)
+    sums = np.zeros(frame.x_shape, native)
+    if wide == native:
+        driver_of(frame).scatter(np.require(windows, native, ["C", "A"]), sums, threads)
+        return sums
+    # Image by image, so that the wide copies are small.
+    single = driver_of(frame._replace(lead=(1, frame.lead[1])))
+    for image, columns in enumerate(windows):
+        total = np.zeros(frame.x_shape[1:], wide)
+        single.scatter(columns.astype(wide, order="C"), total, threads)
+        with np.errstate(over="ignore"):
+            sums[image] = total
     return sums
+
+
+def sum_in_numpy(windows: np.ndarray, axes: tuple[Axis, ...]) -> np.ndarray:
+    """Return the sums of windows of a dtype that the driver does not know."""
+    padded = np.zeros((*windows.shape[:2], *map(padded_size, axes)), windows.dtype.newbyteorder("="))
+    # The compiled code does not look at floating-point flags either.
+    with np.errstate(all="ignore"):
+        for tap in itertools.product(*(range(axis.k) for axis in axes)):
+            seen = padded[index_of(map(seen_by, tap, axes))]
+            np.add(seen, windows[along(2, *tap)], out=seen)
+        return folded_back(padded, axes)
 
 
 def seen_by(tap: int, axis: Axis) -> slice:

@@ -108,9 +108,9 @@ def conv2d(
     stride, dilation : int or (int, int), default 1
     padding : int, (int, int), ((int, int), (int, int)) or str, default 0
         Samples on each side along height and width, or before and after for each of them; negative ones crop. "valid"
-        is none. "same" keeps the size (an even window has its extra sample after the input, as in torch) and needs
-        stride 1, as in torch. "same_upper" and "same_lower" make ``ceil(size / stride)`` outputs by the rules SAME_UPPER
-        (TensorFlow's SAME too) and SAME_LOWER of ONNX, which put an odd sample after the input or before it.
+        is none. "same" keeps the size (an even window has its extra sample after the input) and needs stride 1, as in
+        torch. "same_upper" and "same_lower" make ``ceil(size / stride)`` outputs for any stride, by the rules
+        SAME_UPPER (also TensorFlow's SAME) and SAME_LOWER of ONNX, which put an odd sample after the input or before.
     groups : int, default 1
         ``groups = channels_in`` is a depthwise convolution; channels_out may be any multiple of it.
     data_format : {"NCHW", "NHWC"}, default "NCHW"

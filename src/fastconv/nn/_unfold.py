@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _problem, _windows
 from .._errors import ConvError
+from ..drivers import threads as _threads
 from ..drivers.lane import Lane
 
 __all__ = ["fold", "unfold"]
@@ -27,6 +28,7 @@ def unfold(
     *,
     boundary: Any = "constant",
     out: np.ndarray | None = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """Return the windows that a kernel sees as columns of a matrix.
 
@@ -44,6 +46,8 @@ def unfold(
         What the padding holds, by `numpy.pad`'s names; "constant" are zeros.
     out : ndarray, optional
         Where to write the result; it may overlap the input.
+    threads : int, optional
+        For this call; `fastconv.get_num_threads` by default.
 
     Returns
     -------
@@ -73,9 +77,10 @@ def unfold(
     """
     options = (kernel_size, dilation, padding, stride, boundary)
     if out is None:
-        result: np.ndarray | None = _unfold_lane.run(input, input, None, options, None)
+        result: np.ndarray | None = _unfold_lane.run(input, input, None, options, threads)
         if result is not None:
             return result
+    _threads.check(threads)
     x = _windows.any_array(input, "input")
     rank = len(kernel_size) if _problem.is_list(kernel_size) else max(x.ndim - 2, 2)
     if rank < 1 or x.ndim not in (rank + 1, rank + 2):
@@ -92,21 +97,22 @@ def unfold(
     frame = _windows.make_frame((1, *lead)[-2:], axes, x.dtype)
     shape = (*lead[:-1], lead[-1] * math.prod(frame.kernel), math.prod(frame.outputs))
 
-    def columns(x: np.ndarray, _: Any = None, threads: Any = None) -> np.ndarray:
-        result = np.empty(frame.shape, x.dtype.newbyteorder("="))
-        _windows.copy_windows(x.reshape(frame.x_shape), axes, np.zeros((), x.dtype), result)
-        return result.reshape(shape)
-
-    if out is None:
-        _unfold_lane.remember_call(input, input, options, columns)
-        return columns(x)
+    zero = np.zeros((), x.dtype)
     out = _problem.check_out(out, shape, x.dtype.newbyteorder("="))
-    assert out is not None
-    if out.flags.c_contiguous and not np.may_share_memory(out, x):
-        _windows.copy_windows(x.reshape(frame.x_shape), axes, np.zeros((), x.dtype), out.reshape(frame.shape))
-    else:
-        out[...] = columns(x)
-    return out
+    if out is not None:
+        return _windows.copy_to(out, x.reshape(frame.x_shape), frame, zero, threads)
+    # What is remembered knows dtypes by their number, which leaves the length of a string open.
+    if x.dtype.kind in "biufc":
+        gather = _windows.driver_of(frame).gather
+
+        def columns(x: np.ndarray, _: Any, threads: int | None) -> np.ndarray:
+            result = np.empty(shape, x.dtype)
+            gather(x, zero, result, threads)
+            return result
+
+        _unfold_lane.remember_call(input, input, options, columns)
+    result = np.empty(frame.shape, x.dtype.newbyteorder("="))
+    return _windows.copy_windows(x.reshape(frame.x_shape), frame, zero, result, threads).reshape(shape)
 
 
 def fold(
@@ -119,6 +125,7 @@ def fold(
     *,
     boundary: Any = "constant",
     out: np.ndarray | None = None,
+    threads: int | None = None,
 ) -> np.ndarray:
     """Add up the columns of a matrix as overlapping windows: the adjoint of `unfold`.
 
@@ -136,6 +143,8 @@ def fold(
         if that is "constant".
     out : ndarray, optional
         Where to write the result; it may overlap the input.
+    threads : int, optional
+        For this call; `fastconv.get_num_threads` by default.
 
     Returns
     -------
@@ -166,9 +175,10 @@ def fold(
     """
     options = (output_size, kernel_size, dilation, padding, stride, boundary)
     if out is None:
-        result: np.ndarray | None = _fold_lane.run(input, input, None, options, None)
+        result: np.ndarray | None = _fold_lane.run(input, input, None, options, threads)
         if result is not None:
             return result
+    _threads.check(threads)
     x = _windows.summable(_windows.any_array(input, "input"), "input")
     if x.ndim not in (2, 3):
         raise ConvError(f"input: got {x.ndim} axes of shape {x.shape}, allowed: 3, or 2 without a batch")
@@ -195,15 +205,20 @@ def fold(
     frame = _windows.make_frame((1, *lead)[-2:], axes, x.dtype)
     shape = (*lead, *(axis.n for axis in axes))
 
-    def images(x: np.ndarray, _: Any = None, threads: Any = None) -> np.ndarray:
-        return _windows.sum_windows(x.reshape(frame.shape), axes).reshape(shape)
-
-    if out is None:
-        _fold_lane.remember_call(input, input, options, images)
-        return images(x)
     out = _problem.check_out(out, shape, x.dtype.newbyteorder("="))
-    assert out is not None
-    out[...] = images(x)
+    if out is None and x.dtype.char in _windows.DRIVEN:
+        scatter = _windows.driver_of(frame).scatter
+
+        def images(x: np.ndarray, _: Any, threads: int | None) -> np.ndarray:
+            sums = np.zeros(shape, x.dtype)
+            scatter(x if x.flags.carray else np.require(x, None, ["C", "A"]), sums, threads)
+            return sums
+
+        _fold_lane.remember_call(input, input, options, images)
+    sums = _windows.sum_windows(x.reshape(frame.shape), frame, threads).reshape(shape)
+    if out is None:
+        return sums
+    out[...] = sums
     return out
 
 
