@@ -83,9 +83,11 @@ def conv(
     algorithm : {"auto", "direct", "gemm", "winograd", "fft", "reference"}, default "auto"
         May change the speed, never the meaning.
     accuracy : {"default", "strict", "fast"}, default "default"
-        "strict" keeps to algorithms that sum products in one order. "default" may also take Winograd's F(2, 3) and
-        F(4, 3) for float32 and float64 layers of 3 x 3 kernels, "fast" F(5, 3) and F(6, 3) too; both may take Fourier
-        transforms of tiles for large kernels.
+        "strict" makes of every result one sum in one order: the bias, then channel after channel, the taps of each in
+        the order of memory. So its bits do not depend on batch, layout, channels out, on what else of an image is
+        computed, nor on the CPU's level among those with a fused multiply-add. "default" may also take Winograd's
+        F(2, 3) and F(4, 3) for float32 and float64 layers of 3 x 3 kernels, "fast" F(5, 3) and F(6, 3) too; both may
+        take Fourier transforms of tiles for large kernels.
     max_workspace : int, optional
         Bytes of scratch memory that a thread may use.
     threads : int, optional
