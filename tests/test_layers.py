@@ -22,7 +22,7 @@ RANKS = (
     {"core"},
     {"_plan"},
     {"planners.fft"},
-    {"planners.direct", "planners.gemm", "planners.reference", "planners.separable", "planners.winograd"},
+    {f"planners.{name}" for name in ("direct", "gemm", "parts", "reference", "separable", "winograd")},
     {"planners.tiles"},
     {"planners"},
     {"_problem"},

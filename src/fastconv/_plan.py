@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,13 +19,14 @@ from ._problem import ConvProblem
 from .planners.direct import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
+from .planners.parts import PartsDriver, in_parts
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
 from .planners.winograd import plan_winograd
 
 # Tried in this order; the cheapest that accepts is taken, and the reference accepts everything.
 PLANNERS: dict[str, Callable[[ConvProblem, str], Choice]] = {
-    "winograd": plan_winograd,
+    "winograd": partial(in_parts, plan_winograd),
     "gemm": plan_gemm,
     "direct": plan_direct,
     "fft": plan_fft,
@@ -92,7 +93,7 @@ class Schedule(NamedTuple):
         lines = [
             f"{p.dtype} {p.batch} x {p.groups} groups x {p.channels} -> {p.channels_out} channels, "
             f"kernel {' x '.join(str(axis.k) for axis in p.axes)}, result {p.out_shape}",
-            f"algorithm: {self.algorithm}, level: {self.level}",
+            f"algorithm: {self.algorithm}{' of parts' * isinstance(self.driver, PartsDriver)}, level: {self.level}",
         ]
         if self.tiles is not None:
             lines.append(self.tiles.describe(p.channels))

@@ -96,6 +96,8 @@ class ConvProblem(NamedTuple):
     stored : tuple of numpy.dtype or None
         Dtypes of the input and of the result where these are not `dtype`. Doubles that become integers are then rounded
         product by product, so that they are cut on the side where everybody else's are.
+    paired : bool
+        Whether neighbouring channels are the two parts of complex elements: the arrays are complex, the weights real.
     """
 
     batch: int
@@ -117,6 +119,7 @@ class ConvProblem(NamedTuple):
     max_workspace: int | None
     planned: bool = False
     stored: tuple[np.dtype[Any], np.dtype[Any]] | None = None
+    paired: bool = False
 
     @property
     def out_dtype(self) -> np.dtype[Any]:
