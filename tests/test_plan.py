@@ -26,6 +26,7 @@ LAYERS = {
     "one axis": ((7,), {"padding": "full"}, [(1,), (100,), (5000,)]),
     "large": ((31, 31), {"padding": "same"}, [(40, 40), (300, 200), (600, 600)]),
     "cropped": ((4, 2, 3), {"layout": "NCW", "padding": ((-2, -1),), "dilation": 2}, [(1, 2, 8), (2, 2, 100)]),
+    "phases": ((4, 3, 4, 4), {"layout": "NCHW", "input_dilation": 2, "padding": 2}, [(1, 3, 8, 9), (2, 3, 20, 20)]),
     "reference": ((3, 3), {"algorithm": "reference", "activation": "relu"}, [(9, 9), (4, 30)]),
 }
 

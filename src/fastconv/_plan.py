@@ -20,6 +20,7 @@ from .planners.direct import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
 from .planners.parts import PartsDriver, in_parts
+from .planners.phases import plan_phases
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
 from .planners.winograd import plan_winograd
@@ -43,12 +44,14 @@ class Schedule(NamedTuple):
     level : str
         The CPU level whose kernels run.
     algorithm : str
-        One of `PLANNERS`.
+        One of `PLANNERS`, or "phases".
     passed_over : tuple of str
         One line for each algorithm that was not taken, with the reason.
     rounded : Schedule or None
         Of a problem of integers, the same in float64 by transforms, which is sooner done; its results round to the
         exact ones if the numbers are small enough, see `core.execute`.
+    cost : float
+        By the model, in units of a full vector multiply-add.
     """
 
     problem: ConvProblem
@@ -58,6 +61,7 @@ class Schedule(NamedTuple):
     tiles: TilePlan | None
     passed_over: tuple[str, ...]
     rounded: Schedule | None = None
+    cost: float = math.inf
 
     @property
     def workspace_bytes(self) -> int:
@@ -82,10 +86,9 @@ class Schedule(NamedTuple):
         found: Hashable = getattr(self.driver, "panel_format", self.driver)
         return found
 
-    def pack(self, w: np.ndarray) -> np.ndarray:
-        """Return the weights as this schedule's kernels read them, if there is a format."""
-        packed: np.ndarray = self.driver.pack_all(w)
-        return packed
+    def pack(self, w: np.ndarray) -> Any:
+        """Return the weights as this schedule's kernels read them, or None where they are read as they are."""
+        return self.driver.pack_all(w) if hasattr(self.driver, "pack_all") else None
 
     def explain(self) -> str:
         """Return the algorithm, tiles, workspace and work in words, and why the others were passed over."""
@@ -155,6 +158,8 @@ def make(problem: ConvProblem, level: str) -> Schedule:
         choices = [affordable(PLANNERS["direct"](problem, level), problem)]
     elif problem.algorithm == "auto":
         choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
+        if any(axis.input_dilation > 1 for axis in problem.axes):
+            choices.append(affordable(plan_parts_of_phases(problem, level), problem))
     else:
         choices = [affordable(PLANNERS[problem.algorithm](problem, level), problem)]
         if choices[0].driver is None:
@@ -167,7 +172,15 @@ def make(problem: ConvProblem, level: str) -> Schedule:
     taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
     rounded = plan_rounded(problem, level, taken.cost)
-    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded)
+    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded, taken.cost)
+
+
+def plan_parts_of_phases(problem: ConvProblem, level: str) -> Choice:
+    """Plan the phases, where each of them can be planned."""
+    try:
+        return plan_phases(problem, level, make)
+    except ConvError as error:
+        return Choice("phases", refusal=f"a phase: {error}")
 
 
 def plan_rounded(problem: ConvProblem, level: str, cost: float) -> Schedule | None:

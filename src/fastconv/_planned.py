@@ -46,7 +46,7 @@ class Plan(Caller):
         self._level = levels.current()
         self._lock = threading.Lock()
         self._schedules: dict[tuple[int, ...], _plan.Schedule] = {}
-        self._packed: dict[Hashable, np.ndarray] = {}
+        self._packed: dict[Hashable, Any] = {}
         self._w, self._bias = np.array(w), options.get("bias")
         shape = least_shape(self._w, options) if x_shape is None else x_shape
         problem, operands = self._prepare(shape)
@@ -76,7 +76,7 @@ class Plan(Caller):
                     del self._schedules[next(iter(self._schedules))]
         return schedule
 
-    def _panels_of(self, schedule: _plan.Schedule) -> np.ndarray | None:
+    def _panels_of(self, schedule: _plan.Schedule) -> Any:
         """Return the weights as a schedule wants them, packed by the first that does."""
         key = schedule.panel_format
         if key is None:
@@ -136,7 +136,7 @@ class Plan(Caller):
     def packed_bytes(self) -> int:
         """Memory of the packed weights that the plan holds now, for all shapes that it was called with."""
         with self._lock:
-            return sum(panels.nbytes for panels in self._packed.values())
+            return sum(bytes_of(panels) for panels in self._packed.values())
 
     @property
     def flops(self) -> int:
@@ -176,6 +176,13 @@ class Plan(Caller):
             f"{self._w.dtype} w of shape {self._w.shape} for any x of {self._rank} axes and dtype {self._x_dtype}, "
             f"level: {self._level}"
         )
+
+
+def bytes_of(panels: Any) -> int:
+    """Return the bytes of packed weights: of one array, or of some for each part of a problem."""
+    if isinstance(panels, list):
+        return sum(bytes_of(part) for part in panels)
+    return 0 if panels is None else int(panels.nbytes)
 
 
 def least_shape(w: np.ndarray, options: dict[str, Any]) -> tuple[int, ...]:

@@ -108,7 +108,7 @@ def conv(
         ``2 * channels``, the largest part of x, and the magnitudes of both parts of w in the sum. On float32 data
         without structure its root mean square error is below 1e-6 of the output's standard deviation by default, and
         below 5e-6 with "fast", for any number of channels. NaN and Inf reach exactly the outputs whose window holds
-        them.
+        them, where the zeros between inputs are no part of a window.
 
     Raises
     ------

@@ -96,8 +96,8 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
         flattened=flattened,
     )
     outputs = problem.batch * problem.groups * math.prod(axis.out for axis in axes)
-    # A register tile is computed whole, then stored through a transposition.
-    steps = outputs * panels * sizes["gemm_vectors"]
+    # A register tile is computed in whole vectors, then stored through a transposition.
+    steps = outputs * -(-problem.channels_out // lanes)
     cost = steps * (problem.taps / _tunables.GEMM_EFFICIENCY + _tunables.GEMM_STORE_STEPS)
     cost += problem.batch * problem.groups * problem.taps * math.prod(axis.out for axis in axes) / lanes / y.k / x.k * 2
     if not problem.planned:
