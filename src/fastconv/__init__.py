@@ -1,8 +1,8 @@
 """Fast convolution for NumPy arrays on CPUs.
 
 `signal`, `ndimage`, `convolve` and `correlate`, and `nn` have the signatures of scipy.signal, scipy.ndimage, numpy and
-torch.nn.functional; `conv`, `conv_transpose`, `conv_grad` and `plan` are what is behind them, with every option. `patch`
-puts the functions in the place of SciPy's and NumPy's.
+torch.nn.functional; `conv`, `conv_transpose`, `conv_grad` and `plan` are what is behind them, with every option.
+`patch` puts the functions in the place of SciPy's and NumPy's.
 
 One way through, each layer knowing only what is below it::
 
