@@ -327,3 +327,30 @@ def test_integers_are_not_rounded_from_doubles_beyond_a_cap():
     capped = fastconv.plan(w, x.shape, max_workspace=10**6)
     assert "rounded" not in capped.explain()
     assert_same(capped(x), plan(x))
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "gemm", "winograd", "reference"])
+def test_what_follows_the_sums(algorithm):
+    w, bias, scale = data((20, 8, 3, 3), seed=1), data(20, seed=2), data(20, seed=3)
+    options = {"layout": "NCHW", "padding": 1, "bias": bias, "scale": scale, "activation": "relu"}
+    plan = fastconv.plan(w, algorithm=algorithm, **options)
+    added = fastconv.plan(w, algorithm=algorithm, residual=True, **options)
+    for shape in ((1, 8, 9, 9), (2, 8, 20, 31)):
+        x = data(shape)
+        residual = data((shape[0], 20, *shape[2:]), seed=4)
+        expected = fastconv.conv(x, w, algorithm=algorithm, **options)
+        with_residual = fastconv.conv(x, w, algorithm=algorithm, residual=residual, **options)
+        for _ in range(2):
+            assert_same_bits(plan(x), expected)
+            assert_same_bits(added(x, residual=residual), with_residual)
+            out = residual.copy()
+            assert added(x, out, out) is out
+            assert_same_bits(out, with_residual)
+        with pytest.raises(ConvError, match="^residual: got one, allowed: none"):
+            plan(x, None, residual)
+        with pytest.raises(ConvError, match="^residual: got none, allowed: one"):
+            added(x)
+        with pytest.raises(ConvError, match="^residual: got shape"):
+            added(x, residual=residual[:, 1:])
+    again = pickle.loads(pickle.dumps(added))
+    assert_same_bits(again(x, residual=residual), with_residual)

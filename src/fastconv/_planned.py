@@ -41,17 +41,19 @@ class Plan(Caller):
         self._arguments = (w, x_shape, x_dtype, options)
         self._threads = options.get("threads")
         _threads.check(self._threads)
-        self._options = {name: value for name, value in options.items() if name not in ("threads", "bias")}
+        self._residual = _problem.switch(options.get("residual") or False, "residual")
+        own = ("threads", "bias", "scale", "residual")
+        self._options = {name: value for name, value in options.items() if name not in own}
         self._x_shape, self._x_dtype = x_shape, np.dtype(x_dtype)
         self._level = levels.current()
         self._lock = threading.Lock()
         self._schedules: dict[tuple[int, ...], _plan.Schedule] = {}
         self._packed: dict[Hashable, Any] = {}
-        self._w, self._bias = np.array(w), options.get("bias")
+        self._w, self._bias, self._scale = np.array(w), options.get("bias"), options.get("scale")
         shape = least_shape(self._w, options) if x_shape is None else x_shape
         problem, operands = self._prepare(shape)
         # Of the dtype of the arithmetic from here on.
-        self._w, self._bias = operands.w, operands.bias
+        self._w, self._bias, self._scale = operands.w, operands.bias, operands.scale
         self._channel_axis, self._channels = problem.channel_axis, problem.groups * problem.channels
         self._rank = len(shape)
         self._schedule = None
@@ -62,7 +64,8 @@ class Plan(Caller):
     def _prepare(self, shape: tuple[int, ...]) -> tuple[_problem.ConvProblem, _problem.Operands]:
         # Stands for the inputs: their shape and dtype in no memory of its own.
         stand_in = np.broadcast_to(np.zeros((), self._x_dtype), shape)
-        return _problem.prepare(stand_in, self._w, bias=self._bias, **self._options)
+        problem, operands = _problem.prepare(stand_in, self._w, bias=self._bias, scale=self._scale, **self._options)
+        return problem._replace(has_residual=self._residual), operands
 
     def _schedule_of(self, shape: tuple[int, ...]) -> _plan.Schedule:
         with self._lock:
@@ -89,18 +92,23 @@ class Plan(Caller):
                 self.forget(self._packed.pop(next(iter(self._packed))))
         return panels
 
-    def serve(self, x: Any, out: np.ndarray | None) -> np.ndarray:
+    def serve(self, x: Any, out: np.ndarray | None, residual: Any) -> np.ndarray:
         """Do what a call does, for arrays of any kind; shapes that come here are remembered."""
         x = _problem.as_array(x, "x")
         self._check(x)
+        if (residual is not None) != self._residual:
+            got, allowed = ("none", "one") if self._residual else ("one", "none, or a plan made with residual=True")
+            raise ConvError(f"residual: got {got}, allowed: {allowed}")
         schedule = self._schedule_of(x.shape)
         problem = schedule.problem
+        residual = _problem.check_residual(residual, problem)
         out = _problem.check_out(out, problem.out_shape, problem.out_dtype)
         panels = self._panels_of(schedule)
-        operands = _problem.Operands(_problem.native(x, problem.dtype), self._w, self._bias, out)
+        x = _problem.native(x, problem.dtype)
+        operands = _problem.Operands(x, self._w, self._bias, out, self._scale, residual)
         result = execute(schedule, operands, self._threads, panels)
         bias = None if self._bias is None else self._bias.astype(schedule.bias_dtype, copy=False)
-        self.remember(schedule, x.shape, self._w, bias, self._threads, panels)
+        self.remember(schedule, x.shape, self._w, bias, self._scale, self._threads, panels)
         return result
 
     def _check(self, x: np.ndarray) -> None:
@@ -219,7 +227,8 @@ def plan(w: Any, x_shape: Any = None, *, x_dtype: Any = None, **options: Any) ->
     x_dtype : dtype, optional
         Dtype of the inputs; that of w by default.
     **options
-        Any keyword of `fastconv.conv` but `out` and `overflow`. `max_workspace` limits the scratch memory of a thread,
+        Any keyword of `fastconv.conv` but `out` and `overflow`; `residual` is True for a plan that is called with one,
+        as ``p(x, out, residual)``. `max_workspace` limits the scratch memory of a thread,
         whatever the shape; packed weights are the plan's own and not counted, see `Plan.packed_bytes`.
 
     Returns
@@ -254,7 +263,8 @@ def plan(w: Any, x_shape: Any = None, *, x_dtype: Any = None, **options: Any) ->
         )
     w = np.array(_problem.as_array(w, "w"))
     dtype = w.dtype if x_dtype is None else _problem.check_dtype(x_dtype, "x_dtype")
-    if options.get("bias") is not None:
-        options["bias"] = np.array(_problem.as_array(options["bias"], "bias"))
+    for name in ("bias", "scale"):
+        if options.get(name) is not None:
+            options[name] = np.array(_problem.as_array(options[name], name))
     shape = None if x_shape is None else _problem.check_shape(x_shape, "x_shape", dtype.itemsize)
     return Plan(w, shape, dtype, options)

@@ -25,13 +25,14 @@ class Lane:
     def clear(self) -> None: ...
 
 class Caller:
-    def __call__(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
+    def __call__(self, x: Any, out: np.ndarray | None = None, residual: Any = None) -> np.ndarray: ...
     def remember(
         self,
         schedule: Schedule,
         x_shape: tuple[int, ...],
         w: np.ndarray,
         bias: np.ndarray | None,
+        scale: np.ndarray | None,
         threads: int | None,
         panels: Any,
     ) -> None: ...

@@ -23,6 +23,7 @@ cdef enum:
     MAX_AXES = 8
     MAX_KEPT = 4096  # schedules of one lane; beyond it all are forgotten
     MAX_SERVED = 16  # shapes that a plan finds one after the other
+    MAX_TYPES = 24  # of NumPy itself; others have numbers that mean nothing elsewhere
 
 
 cdef bint plain(object array):
@@ -192,7 +193,7 @@ cdef class Lane:
 
     def remember(self, object x, object w, object bias, tuple options, object schedule, object operands):
         """Keep the schedule of a call whose arrays went to the driver as they were."""
-        if operands.x is not x or operands.w is not w or schedule.problem.activation is not None:
+        if operands.x is not x or operands.w is not w or schedule.problem.has_epilogue:
             return
         if schedule.rounded is not None:  # what runs depends on the numbers
             return
@@ -275,16 +276,18 @@ cdef bint has_shape(cnp.ndarray array, int rank, const cnp.npy_intp *shape) noex
 cdef class Served:
     """What a plan does with inputs of one shape, found without a look at its options."""
 
-    cdef object run, w, bias, threads, panels
+    cdef object run, w, bias, threads, panels, scale
+    cdef bint finishes  # `run` does what follows the sums
     cdef cnp.npy_intp x_shape[MAX_AXES]
     cdef cnp.npy_intp shape[MAX_AXES]  # of the result
     cdef int rank  # of both
     cdef int dtype  # of both
 
-    def __init__(self, schedule, x_shape, w, bias, threads, panels):
+    def __init__(self, schedule, x_shape, w, bias, scale, threads, panels):
         cdef int i
         problem = schedule.problem
         self.run, self.w, self.bias, self.threads, self.panels = schedule.driver.run, w, bias, threads, panels
+        self.scale, self.finishes = scale, problem.has_epilogue
         self.rank, self.dtype = <int>len(x_shape), problem.dtype.num
         for i in range(self.rank):
             self.x_shape[i], self.shape[i] = x_shape[i], problem.out_shape[i]
@@ -306,7 +309,11 @@ cdef class Served:
     cdef object call(self, cnp.ndarray x, object out):
         if out is None:
             out = cnp.PyArray_EMPTY(self.rank, self.shape, self.dtype, 0)
-        if self.panels is None:
+        if self.finishes and self.panels is None:
+            self.run(x, self.w, self.bias, out, self.threads, scale=self.scale)
+        elif self.finishes:
+            self.run(x, self.w, self.bias, out, self.threads, panels=self.panels, scale=self.scale)
+        elif self.panels is None:
             self.run(x, self.w, self.bias, out, self.threads)
         else:
             self.run(x, self.w, self.bias, out, self.threads, self.panels)
@@ -321,7 +328,7 @@ cdef class Caller:
     def __cinit__(self):
         self.served = ()
 
-    def __call__(self, x, out=None):
+    def __call__(self, x, out=None, residual=None):
         """Convolve x.
 
         Parameters
@@ -330,6 +337,8 @@ cdef class Caller:
             Of the dtype and the channels that the plan was made for; batch and spatial sizes are free.
         out : ndarray, optional
             Where to write the result; of its exact shape and dtype. It may overlap x, for the price of a temporary.
+        residual : array_like, of the shape of the result, optional
+            What is added to it, where the plan was made with ``residual=True`` and only there; it may be `out`.
 
         Returns
         -------
@@ -339,24 +348,30 @@ cdef class Caller:
         Raises
         ------
         ConvError, ConvTypeError
-            If x or out are not what the plan was made for, before anything is written.
+            If x, out or residual are not what the plan was made for, before anything is written.
         """
         cdef Served served
         cdef tuple known
-        if cnp.PyArray_CheckExact(x) and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>x):
+        if residual is None and cnp.PyArray_CheckExact(x) and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>x):
             with cython.critical_section(self):
                 known = self.served
             for served in known:
                 if served.takes(<cnp.ndarray>x, out):
                     return served.call(<cnp.ndarray>x, out)
-        return self.serve(x, out)
+        return self.serve(x, out, residual)
 
-    def remember(self, object schedule, tuple x_shape, object w, object bias, object threads, object panels):
+    def remember(self, object schedule, tuple x_shape, object w, object bias, object scale, object threads,
+                 object panels):
         """Call a schedule for this shape without going through `serve`, if drivers take such arrays as they are."""
         problem = schedule.problem
-        if len(x_shape) > MAX_AXES or schedule.rounded is not None or problem.activation is not None:
+        if len(x_shape) > MAX_AXES or schedule.rounded is not None:
             return
-        cdef Served served, new = Served(schedule, x_shape, w, bias, threads, panels)
+        # Whose result is of another dtype than x, or wants another array, or a pass of its own, goes the long way.
+        if problem.has_residual or problem.out_dtype != problem.dtype or not 0 <= problem.dtype.num < MAX_TYPES:
+            return
+        if problem.has_epilogue and not schedule.fuses_epilogue:
+            return
+        cdef Served served, new = Served(schedule, x_shape, w, bias, scale, threads, panels)
         with cython.critical_section(self):
             for served in self.served:
                 if served.rank == new.rank and not memcmp(served.x_shape, new.x_shape, new.rank * sizeof(cnp.npy_intp)):

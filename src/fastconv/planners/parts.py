@@ -28,7 +28,7 @@ def in_parts(planner: Callable[[ConvProblem, str], Choice], problem: ConvProblem
     if problem.dtype not in COMPUTE or problem.dtype.kind != "c":
         return planner(problem, level)
     dtype = np.dtype(f"f{problem.dtype.itemsize // 2}")
-    real = problem._replace(
+    real = problem.without_epilogue()._replace(
         dtype=dtype, channels=2 * problem.channels, channels_out=2 * problem.channels_out, conj=False, paired=True
     )
     choice = planner(real, level)
