@@ -18,6 +18,7 @@ RANKS = (
     {"signal._arguments", "_ndimage_args"},
     {"_filters", "_pairs"},
     {"_arrange"},
+    {"_planned"},
     {"core", "_windows"},
     {"_plan"},
     {"planners.fft"},

@@ -16,7 +16,9 @@ One way through, each layer knowing only what is below it::
        |                |      |
      _pairs          _filters  |   two arrays convolved with each other; results with a dtype of their own, passes
        |              |    |   |
-       +---- core ----+----|---+   conv, plan
+       |   _planned   |    |   |   plan: weights packed once, any number and size of inputs
+       |      |       |    |   |
+       +---- core ----+----|---+-- _windows    conv; im2col and col2im, which plan nothing and go to their driver
               |            |
             _plan          |     ConvProblem + CPU level -> the cheapest algorithm, and why not the others
               |            |
@@ -36,8 +38,9 @@ from ._config import show_config
 from ._errors import ConvError, ConvTypeError
 from ._numpy import convolve, correlate
 from ._patch import patch, patched, unpatch
+from ._planned import Plan, plan
 from ._windows import col2im, im2col
-from .core import Plan, conv, plan
+from .core import conv
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [

@@ -6,7 +6,7 @@ No array of the user's is touched here. Schedules of equal problems are shared, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -73,9 +73,17 @@ class Schedule(NamedTuple):
         """What the kernels take the bias in."""
         return COMPUTE[self.problem.dtype].dtype if self.tiles is not None else self.problem.dtype
 
-    def pack(self, w: np.ndarray) -> np.ndarray | None:
-        """Return the weights as this schedule's kernels read them, or None where they are read as they are."""
-        packed: np.ndarray | None = self.driver.pack_all(w) if hasattr(self.driver, "pack_all") else None
+    @property
+    def panel_format(self) -> Hashable:
+        """What tells apart the weights as different schedules of one plan pack them, or None where they do not."""
+        if not hasattr(self.driver, "pack_all"):
+            return None
+        found: Hashable = getattr(self.driver, "panel_format", self.driver)
+        return found
+
+    def pack(self, w: np.ndarray) -> np.ndarray:
+        """Return the weights as this schedule's kernels read them, if there is a format."""
+        packed: np.ndarray = self.driver.pack_all(w)
         return packed
 
     def explain(self) -> str:
@@ -126,7 +134,9 @@ def affordable(choice: Choice, problem: ConvProblem) -> Choice:
     if needed <= problem.max_workspace:
         return choice
     return Choice(
-        choice.algorithm, refusal=f"needs {needed} bytes of workspace, max_workspace is {problem.max_workspace}"
+        choice.algorithm,
+        refusal=f"needs {needed} bytes of workspace, max_workspace is {problem.max_workspace}",
+        needed=needed,
     )
 
 
@@ -150,6 +160,8 @@ def make(problem: ConvProblem, level: str) -> Schedule:
             why = f"which refuses: {choices[0].refusal}"
             raise ConvError(f"algorithm: got {problem.algorithm!r}, {why}, allowed: 'auto', 'reference'")
     if all(choice.driver is None for choice in choices):
+        if least := min((choice.needed for choice in choices if choice.needed), default=0):
+            raise ConvError(f"max_workspace: got {problem.max_workspace}, allowed: at least {least} bytes here")
         raise ConvError(f"dtype: got {problem.stored} computed in {problem.dtype}: {choices[0].refusal}")
     taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
@@ -165,6 +177,10 @@ def plan_rounded(problem: ConvProblem, level: str, cost: float) -> Schedule | No
     floats = problem._replace(dtype=np.dtype(np.float64), fill=fill)
     choice = affordable(plan_fft(floats, level), floats)
     if choice.driver is None or choice.cost * _tunables.ROUNDED_COST > cost:
+        return None
+    # Both operands and the result are there once more, as doubles.
+    doubles = 8 * (problem.x_size + problem.w_size + math.prod(problem.out_shape))
+    if problem.max_workspace is not None and choice.driver.workspace_bytes + doubles > problem.max_workspace:
         return None
     return Schedule(floats, level, choice.algorithm, choice.driver, choice.tiles, ())
 

@@ -134,6 +134,16 @@ class ConvProblem(NamedTuple):
         return tuple(sizes[axis] for axis in range(len(sizes)))
 
     @property
+    def x_size(self) -> int:
+        """Samples of the input."""
+        return self.batch * self.groups * self.channels * math.prod(axis.n for axis in self.axes)
+
+    @property
+    def w_size(self) -> int:
+        """Weights."""
+        return self.groups * self.channels_out * self.taps
+
+    @property
     def taps(self) -> int:
         """Products an output is the sum of."""
         return self.channels * math.prod(axis.k for axis in self.axes)

@@ -14,6 +14,13 @@ THREAD_WORK: Final = 4.0e6
 # Between two looks at Python's signals. Ctrl-C has to answer within 0.1 s, and a look takes the GIL.
 POLL_SECONDS: Final = 0.04
 
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+# Shapes whose schedules a plan keeps, some KiB each, and packings of its weights. Layers of 3 x 3 want three at most
+# (two tiles of Winograd's and GEMM's panels), with accuracy="fast" five.
+PLAN_SHAPES: Final = 64
+PLAN_FORMATS: Final = 6
+
 # --- direct ----------------------------------------------------------------------------------------------------------
 
 # Output rows and bytes of a row in a tile. The rows in flight (tile rows of the register tile plus kernel rows) stay

@@ -13,7 +13,7 @@ from .drivers import levels
 from .drivers import threads as _threads
 from .planners.reference import reference_result
 
-__all__ = ["Plan", "conv", "plan"]
+__all__ = ["conv"]
 
 
 def conv(
@@ -83,9 +83,11 @@ def conv(
     algorithm : {"auto", "direct", "gemm", "winograd", "fft", "reference"}, default "auto"
         May change the speed, never the meaning.
     accuracy : {"default", "strict", "fast"}, default "default"
-        "strict" keeps to algorithms that sum products in one order. "default" may also take Winograd's F(2, 3) and
-        F(4, 3) for float32 and float64 layers of 3 x 3 kernels, "fast" F(5, 3) and F(6, 3) too; both may take Fourier
-        transforms of tiles for large kernels.
+        "strict" makes of every result one sum in one order: the bias, then channel after channel, the taps of each in
+        the order of memory. So its bits do not depend on batch, layout, channels out, on what else of an image is
+        computed, nor on the CPU's level among those with a fused multiply-add. "default" may also take Winograd's
+        F(2, 3) and F(4, 3) for float32 and float64 layers of 3 x 3 kernels, "fast" F(5, 3) and F(6, 3) too; both may
+        take Fourier transforms of tiles for large kernels.
     max_workspace : int, optional
         Bytes of scratch memory that a thread may use.
     threads : int, optional
@@ -238,133 +240,3 @@ def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: i
 
 def _largest(array: np.ndarray) -> int:
     return max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
-
-
-class Plan:
-    """A convolution with its weights, made once and called often.
-
-    Made by `fastconv.plan`. Weights are copied and, where the algorithm packs them, packed: a call does neither. A
-    plan is immutable, so threads may share it, and it can be pickled.
-
-    Parameters
-    ----------
-    w : array_like
-        As in `fastconv.conv`.
-    x_shape : tuple of int
-        Shape of the inputs.
-    x_dtype : dtype
-        Their dtype.
-    options : dict
-        Keywords of `fastconv.conv`.
-    """
-
-    def __init__(self, w: Any, x_shape: tuple[int, ...], x_dtype: Any, options: dict[str, Any]) -> None:
-        self._arguments = (w, x_shape, x_dtype, options)
-        self._threads = options.get("threads")
-        _threads.check(self._threads)
-        # Stands for the inputs: their shape and dtype in no memory of its own.
-        stand_in = np.broadcast_to(np.zeros((), x_dtype), x_shape)
-        kept = {name: value for name, value in options.items() if name != "threads"}
-        problem, operands = _problem.prepare(stand_in, np.array(w), **kept)
-        self._x_shape, self._x_dtype = stand_in.shape, stand_in.dtype
-        self._schedule = _plan.make(problem._replace(planned=True), levels.current())
-        self._w, self._bias = operands.w, operands.bias
-        self._panels = self._schedule.pack(operands.w)
-
-    def __call__(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
-        """Convolve x.
-
-        Parameters
-        ----------
-        x : array_like
-            Of the plan's shape and dtype.
-        out : ndarray, optional
-            Where to write the result; it may overlap x.
-
-        Returns
-        -------
-        ndarray
-
-        Raises
-        ------
-        ConvError, ConvTypeError
-            If x or out are not what the plan was made for.
-        """
-        problem = self._schedule.problem
-        x = _problem.as_array(x, "x")
-        if x.shape != self._x_shape:
-            raise ConvError(f"x: got shape {x.shape}, allowed: {self._x_shape}, which the plan was made for")
-        if x.dtype.newbyteorder("=") != self._x_dtype.newbyteorder("="):
-            raise ConvTypeError(f"x: got dtype {x.dtype}, allowed: {self._x_dtype}, which the plan was made for")
-        out = _problem.check_out(out, problem.out_shape, problem.dtype)
-        operands = _problem.Operands(_problem.native(x, problem.dtype), self._w, self._bias, out)
-        return execute(self._schedule, operands, self._threads, self._panels)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Plan, self._arguments
-
-    def __repr__(self) -> str:
-        return f"<fastconv.Plan\n{self.explain()}>"
-
-    @property
-    def algorithm(self) -> str:
-        """What computes the result: "direct", "gemm", "winograd", "fft" or "reference"."""
-        return self._schedule.algorithm
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch memory that one thread uses, beyond the arrays and the packed weights."""
-        return self._schedule.workspace_bytes
-
-    @property
-    def flops(self) -> int:
-        """Real additions and multiplications of the direct method, whatever the algorithm."""
-        return self._schedule.flops
-
-    def explain(self) -> str:
-        """Return the algorithm, tiles, workspace and work in words, and why other algorithms were passed over."""
-        return self._schedule.explain()
-
-
-def plan(w: Any, x_shape: Any, *, x_dtype: Any = None, **options: Any) -> Plan:
-    """Prepare a convolution for inputs of one shape.
-
-    Parameters
-    ----------
-    w : array_like
-        As in `fastconv.conv`.
-    x_shape : sequence of int
-        Shape of the inputs.
-    x_dtype : dtype, optional
-        Dtype of the inputs; that of w by default.
-    **options
-        Any keyword of `fastconv.conv` but `out` and `overflow`.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    ConvError, ConvTypeError
-        As `fastconv.conv`.
-
-    Examples
-    --------
-    >>> import numpy as np, fastconv
-    >>> p = fastconv.plan(np.ones((3, 3), np.float32), (64, 64), padding="same")
-    >>> p.algorithm, p.flops
-    ('direct', 73728)
-    >>> p(np.ones((64, 64), np.float32))[0, :3]
-    array([4., 6., 6.], dtype=float32)
-    """
-    unknown = options.keys() - (conv.__kwdefaults__ or {}).keys() | options.keys() & {"out", "overflow"}
-    if unknown:
-        raise ConvTypeError(
-            f"plan: got the keywords {sorted(unknown)}, allowed: those of fastconv.conv but out and overflow"
-        )
-    w = np.array(_problem.as_array(w, "w"))
-    dtype = w.dtype if x_dtype is None else _problem.check_dtype(x_dtype, "x_dtype")
-    if options.get("bias") is not None:
-        options["bias"] = np.array(_problem.as_array(options["bias"], "bias"))
-    return Plan(w, _problem.check_shape(x_shape, "x_shape", dtype.itemsize), dtype, options)

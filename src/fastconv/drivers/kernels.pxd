@@ -42,6 +42,7 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t height
         ptrdiff_t width
         int slack
+        int in_order
 
     ctypedef void fc_direct(const fc_direct_tile *tile) noexcept nogil
 

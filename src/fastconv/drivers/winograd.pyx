@@ -169,6 +169,11 @@ cdef class Driver(Geometry):
         return self.own_bytes
 
     @property
+    def panel_format(self):
+        """Equal for drivers of a plan that can use each other's packed weights; GEMM has the same panels."""
+        return f"F({self.outputs}, 3)" if self.keeps_weights else "panels"
+
+    @property
     def level_name(self):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()

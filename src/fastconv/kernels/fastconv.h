@@ -77,9 +77,9 @@ typedef struct {
 } fc_plane;
 
 /* dst[r][x] = bias + sum over planes p, rows i, columns j of src[p.src + (r + i) * src_pitch + x + columns[j]] * w,
- * in that order, but for a kernel of one row of neighbouring columns: these are cut into equal groups of at most 256
- * bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps nothing
- * else. With slack, rows of src and of dst may be touched up to round_up(width, lanes) elements. Without, width >=
+ * in that order, but for a kernel of one row of neighbouring columns unless in_order: these are cut into equal groups of
+ * at most 256 bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps
+ * nothing else. With slack, rows of src and of dst may be touched up to round_up(width, lanes) elements. Without, width >=
  * lanes, and where the last vectors of a row would reach beyond it they are moved back and some outputs are computed
  * twice. */
 typedef struct {
@@ -95,6 +95,7 @@ typedef struct {
     ptrdiff_t dst_pitch;
     ptrdiff_t height, width;  /* >= 1 */
     int slack;
+    int in_order;
 } fc_direct_tile;
 
 typedef void fc_direct(const fc_direct_tile *tile);

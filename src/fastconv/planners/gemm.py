@@ -50,7 +50,8 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
         return Choice("gemm", refusal=refusal)
     sizes = levels.describe(level)
     axes = two_axes(problem)
-    flattened = is_pointwise(problem)
+    # Arrays whose rows do not follow each other would have to be copied to be one row.
+    flattened = is_pointwise(problem) and problem.max_workspace is None
     if flattened:
         samples = math.prod(axis.n for axis in axes)
         axes = (Axis(1, 1, 1, 1, 1, 0, 0, "constant"), Axis(samples, 1, 1, 1, 1, 0, 0, "constant"))

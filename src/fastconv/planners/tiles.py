@@ -183,6 +183,7 @@ class Choice(NamedTuple):
     tiles: TilePlan | None = None
     cost: float = math.inf  # in units of a full vector multiply-add
     refusal: str = ""
+    needed: int = 0  # bytes of workspace, where these are the reason
 
 
 def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
