@@ -21,6 +21,7 @@ SOURCES = {
     "gemm": [],
     "fft": [],
     "winograd": [],
+    "depthwise": [],
     "separable": [],
     "lane": [],
     "gate": [],

@@ -108,6 +108,27 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_gemm(const fc_gemm_tile *tile) noexcept nogil
     ctypedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows,
                                 ptrdiff_t k_size) noexcept nogil
+
+    ctypedef struct fc_depthwise_tile:
+        const char *const *samples
+        ptrdiff_t row_step
+        ptrdiff_t step
+        const ptrdiff_t *taps
+        ptrdiff_t n_taps
+        ptrdiff_t run
+        const void *weights
+        const void *bias
+        ptrdiff_t vectors
+        ptrdiff_t first
+        ptrdiff_t last
+        void *dst
+        ptrdiff_t dst_pixel_bytes
+        ptrdiff_t dst_row_bytes
+        ptrdiff_t height
+        ptrdiff_t width
+
+    ctypedef void fc_depthwise(const fc_depthwise_tile *tile) noexcept nogil
+
     ctypedef struct fc_fft_axis:
         ptrdiff_t n
         ptrdiff_t n_levels
@@ -206,6 +227,7 @@ cdef extern from "fastconv.h" nogil:
         fc_sum *sum[2]
         fc_gemm *gemm[2]
         fc_pack_panel *pack_panel[2]
+        fc_depthwise *depthwise[2]
         fc_fft_forward *fft_columns[2]
         fc_fft_forward *fft_rows[2]
         fc_fft_back *fft_back[2]

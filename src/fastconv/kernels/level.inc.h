@@ -24,6 +24,7 @@
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
+#include "depthwise.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -48,6 +49,7 @@
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
+#include "depthwise.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -120,6 +122,7 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .sum = {sum_f32, sum_f64},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
+    .depthwise = {depthwise_f32, depthwise_f64},
     .fft_columns = {fft_columns_f32, fft_columns_f64},
     .fft_rows = {fft_rows_f32, fft_rows_f64},
     .fft_back = {fft_back_f32, fft_back_f64},
