@@ -44,8 +44,8 @@ AXIS_LIMIT: Final = 2**32
 # --- depthwise, lanes = channels ------------------------------------------------------------------------------------
 
 # Output rows of a work item, and of a call of the kernel where input and result are no more bytes than these, so that
-# both stay in L2: 384 channels of 14 x 14 with 3 x 3 take 19 us at 1 row, 16 us at 7. Larger images are read as a stream,
-# a few rows at a time: 96 channels of 112 x 112 with stride 2 take 300 us at 1 row, 390 us at 2, 460 us at 7.
+# both stay in L2: 384 channels of 14 x 14 with 3 x 3 take 19 us at 1 row, 16 us at 7. Larger images are read as a
+# stream, a few rows at a time: 96 channels of 112 x 112 with stride 2 take 300 us at 1 row, 390 us at 2, 460 us at 7.
 DEPTHWISE_ROWS: Final = 8
 DEPTHWISE_IMAGE_BYTES: Final = 1024 * 1024
 

@@ -122,10 +122,11 @@ cdef class Driver(Geometry):
         cdef Region region
         cdef int t
         cdef ptrdiff_t items = self.batch * self.n_bands * self.n_chunks * self.n_blocks
-        if items == 0 or self.channels_out == 0:
+        if items == 0 or self.channels_out * self.y.out * self.x.out == 0:
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
-        if self.in_place and call.arrays.x.channel != self.computed_bytes:
+        # Strides of an array without samples mean nothing.
+        if self.in_place and call.arrays.x.channel != self.computed_bytes and cnp.PyArray_SIZE(x):
             self.run(np.ascontiguousarray(x), w, bias, out, threads, panels)
             return
         if self.in_place and self.channels_out == 1 and call.arrays.out.channel != self.computed_bytes:

@@ -1,4 +1,4 @@
-"""Plans of depthwise convolution: lanes are channels. A second way of the direct algorithm, taken where it costs less."""
+"""Plans of depthwise convolution: lanes are channels. A second way of the direct algorithm, where it costs less."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     """Plan the direct algorithm: lanes are output columns, or the channels of a depthwise problem."""
     columns = plan_columns(problem, level)
     channels = plan_depthwise(problem, level)
-    if channels.driver is None:
+    limit = problem.max_workspace
+    if channels.driver is None or (limit is not None and channels.driver.workspace_bytes > limit):
         return columns
     # Rows of one channel, each packed and computed by itself.
     rows = problem.groups * problem.channels_out * problem.batch * problem.axes[0].out if len(problem.axes) > 1 else 0
@@ -102,8 +103,10 @@ def make_plan(problem: ConvProblem, level: str, lanes: int) -> DepthwisePlan | N
     rows = max(_tunables.DEPTHWISE_ROWS // step * step, step)
     if not in_place:
         most = _tunables.DEPTHWISE_GATHERED_BYTES // max(x.n * pixel, 1)
-        rows = step = min(y.out, (most - y.window) // y.stride + 1)
+        rows = (most - y.window) // y.stride + 1
     rows = max(min(rows, y.out), 1)
+    if not in_place:
+        step = rows
     bands, chunks = max(-(-y.out // rows), 1), max(-(-x.out // columns), 1)
     rows, columns = -(-max(y.out, 1) // bands), -(-max(x.out, 1) // chunks)
     table_rows, pitch = samples(y, rows), samples(x, columns)
