@@ -24,6 +24,7 @@
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
+#include "gradient.inc.h"
 #include "depthwise.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
@@ -49,6 +50,7 @@
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
+#include "gradient.inc.h"
 #include "depthwise.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
@@ -122,6 +124,8 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .sum = {sum_f32, sum_f64},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
+    .pack_taps = {pack_taps_f32, pack_taps_f64},
+    .interleave = {interleave_f32, interleave_f64},
     .depthwise = {depthwise_f32, depthwise_f64},
     .fft_columns = {fft_columns_f32, fft_columns_f64},
     .fft_rows = {fft_rows_f32, fft_rows_f64},
@@ -132,6 +136,11 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
              scatter_lanes_f32},
             {winograd_input_f64, winograd_weights_f64, winograd_output_f64, product_f64, gather_lanes_f64,
              scatter_lanes_f64},
+        },
+    .gradient =
+        {
+            {gradient_products_f32, gradient_dots_f32, gradient_totals_f32},
+            {gradient_products_f64, gradient_dots_f64, gradient_totals_f64},
         },
     .fma_chain = {fma_chain_f32, fma_chain_f64},
 };
