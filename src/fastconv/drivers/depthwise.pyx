@@ -58,7 +58,7 @@ cdef struct Item:
 
 cdef class Driver(Geometry):
     cdef fc_depthwise *kernel
-    cdef fc_winograd_kernels turn  # of which gather and scatter
+    cdef fc_winograd_kernels transposer  # of which gather and scatter
     cdef bint in_place, planned
     cdef ptrdiff_t vectors, run_length, step_rows
     cdef ptrdiff_t table_pitch, n_bands, n_chunks, n_blocks
@@ -70,7 +70,7 @@ cdef class Driver(Geometry):
     def __init__(self, problem, plan):
         Geometry.__init__(self, problem, plan)
         self.kernel = self.level.depthwise[self.compute]
-        self.turn = self.level.winograd[self.compute]
+        self.transposer = self.level.winograd[self.compute]
         self.keep_depthwise = plan.tap_offsets
         self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
         self.in_place, self.planned = plan.in_place, problem.planned
@@ -200,12 +200,12 @@ cdef class Driver(Geometry):
                 if plain:
                     # Weights behind those of the last channel may be read along.
                     channel += (self.channels_in(v) - 1) * self.channels_out
-                    self.turn.gather(dst, at, item, stride, self.channels_in(v), self.taps,
+                    self.transposer.gather(dst, at, item, stride, self.channels_in(v), self.taps,
                                      (total - channel) * self.taps if dense else self.taps)
                 else:
                     for y in range(self.y.k):
                         for x in range(self.x.k):
-                            self.turn.gather(dst + (y * self.x.k + x) * self.vector_bytes,
+                            self.transposer.gather(dst + (y * self.x.k + x) * self.vector_bytes,
                                              at + y * arrays.w.y + x * arrays.w.x, item, stride,
                                              self.channels_in(v), 1, 1)
                 dst += self.panel_bytes
@@ -338,7 +338,7 @@ cdef class Driver(Geometry):
             if at >= 0:
                 while rows_follow and row + count < rows and self.row_source(item, row + count) == at + count:
                     count += 1
-                self.turn.gather(scratch.gathered + row * width * self.vector_bytes, image + at * arrays.x.y,
+                self.transposer.gather(scratch.gathered + row * width * self.vector_bytes, image + at * arrays.x.y,
                                  arrays.x.x, arrays.x.channel, self.channels_in(item.first), count * width,
                                  (self.y.n - at) * width if rows_follow else width)
             row += count
@@ -356,7 +356,7 @@ cdef class Driver(Geometry):
             tile.weights = call.panels + item.first * self.panel_bytes
             tile.bias = call.bias + item.first * self.vector_bytes
             tile.dst_pixel_bytes, tile.dst_row_bytes = arrays.out.x, arrays.out.y
-            self.steps(scratch, item, &tile, self.out_of(arrays, item, tile.first))
+            self.compute_rows(scratch, item, &tile, self.out_of(arrays, item, tile.first))
             return
         tile.vectors = 1
         tile.dst_pixel_bytes, tile.dst_row_bytes = self.vector_bytes, tile.width * self.vector_bytes
@@ -366,14 +366,14 @@ cdef class Driver(Geometry):
                 tile.weights = call.panels + (v * self.channels_out + o) * self.panel_bytes
                 tile.bias = call.bias + (v * self.channels_out + o) * self.vector_bytes
                 channel = self.channel_of(v) * self.channels_out + o
-                self.steps(scratch, item, &tile, scratch.results)
+                self.compute_rows(scratch, item, &tile, scratch.results)
                 self.store(arrays, scratch, item, self.out_of(arrays, item, channel), self.channels_in(v))
 
     cdef char *out_of(self, const Arrays *arrays, const Item *item, ptrdiff_t channel) noexcept nogil:
         return (arrays.out.data + item.n * arrays.out.batch + channel * arrays.out.channel + item.y0 * arrays.out.y
                 + item.x0 * arrays.out.x)
 
-    cdef void steps(self, Scratch *scratch, const Item *item, fc_depthwise_tile *tile, char *dst) noexcept nogil:
+    cdef void compute_rows(self, Scratch *scratch, const Item *item, fc_depthwise_tile *tile, char *dst) noexcept nogil:
         """All rows of an item, so many at a time that what they share stays near."""
         cdef ptrdiff_t row, rows = item.y1 - item.y0, step
         for step in range((rows + self.step_rows - 1) // self.step_rows):
@@ -396,8 +396,8 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t width = item.x1 - item.x0, rows = item.y1 - item.y0, r
         cdef ptrdiff_t stride = self.channels_out * arrays.out.channel
         if arrays.out.y == width * arrays.out.x:
-            self.turn.scatter(dst, arrays.out.x, stride, scratch.results, channels, rows * width, rows * width)
+            self.transposer.scatter(dst, arrays.out.x, stride, scratch.results, channels, rows * width, rows * width)
             return
         for r in range(rows):
-            self.turn.scatter(dst + r * arrays.out.y, arrays.out.x, stride,
+            self.transposer.scatter(dst + r * arrays.out.y, arrays.out.x, stride,
                               scratch.results + r * width * self.vector_bytes, channels, width, width)
