@@ -244,6 +244,23 @@ cdef extern from "fastconv.h" nogil:
         fc_gradient *products
         fc_gradient *dots
         fc_gradient_totals *totals
+    ctypedef enum fc_activation:
+        FC_IDENTITY
+
+    ctypedef struct fc_epilogue_tile:
+        void *values
+        ptrdiff_t pitch
+        ptrdiff_t rows
+        ptrdiff_t n
+        const void *scale
+        const void *bias
+        int along_row
+        const void *residual
+        ptrdiff_t residual_pitch
+        fc_activation activation
+        double slope
+
+    ctypedef void fc_epilogue(const fc_epilogue_tile *tile) noexcept nogil
 
     ctypedef double fc_fma_chain(ptrdiff_t rounds) noexcept nogil
     ctypedef int fc_supported() noexcept nogil
@@ -256,8 +273,8 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t direct_vectors
         ptrdiff_t gemm_pixels
         ptrdiff_t gemm_vectors
-        fc_load_rows *load_rows[21]
-        fc_store_rows *store_rows[21]
+        fc_load_rows *load_rows[41]
+        fc_store_rows *store_rows[41]
         fc_direct *direct[8]
         fc_fold *fold
         fc_mirror *mirror[2]
@@ -272,4 +289,5 @@ cdef extern from "fastconv.h" nogil:
         fc_fft_back *fft_back[2]
         fc_winograd_kernels winograd[2]
         fc_gradient_kernels gradient[2]
+        fc_epilogue *epilogue[2]
         fc_fma_chain *fma_chain[2]

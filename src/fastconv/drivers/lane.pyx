@@ -188,7 +188,7 @@ cdef class Lane:
 
     def remember(self, object x, object w, object bias, tuple options, object schedule, object operands):
         """Keep the schedule of a call whose arrays went to the driver as they were."""
-        if operands.x is not x or operands.w is not w or schedule.problem.activation is not None:
+        if operands.x is not x or operands.w is not w or schedule.problem.has_epilogue:
             return
         if schedule.rounded is not None:  # what runs depends on the numbers
             return

@@ -35,6 +35,13 @@ typedef enum {
     FC_U8_F32, FC_I8_F32, FC_U16_F32, FC_I16_F32,
     FC_U8_F64, FC_I8_F64, FC_U16_F64, FC_I16_F64, FC_U32_F64, FC_I32_F64, FC_U64_F64, FC_I64_F64, FC_BOOL_F64,
     FC_F32_F64,
+    FC_BF16_F32, /* the upper half of a float, stored rounding half to even */
+    /* Stored rounding half to even and kept within the range of the integer, NaN as 0. */
+    FC_ROUND_U8_F32, FC_ROUND_I8_F32, FC_ROUND_U16_F32, FC_ROUND_I16_F32,
+    FC_ROUND_U32_F32, FC_ROUND_I32_F32, FC_ROUND_U64_F32, FC_ROUND_I64_F32,
+    FC_ROUND_U8_F64, FC_ROUND_I8_F64, FC_ROUND_U16_F64, FC_ROUND_I16_F64,
+    FC_ROUND_U32_F64, FC_ROUND_I32_F64, FC_ROUND_U64_F64, FC_ROUND_I64_F64,
+    FC_F64_F32, FC_F16_F64, FC_BF16_F64,
     FC_STORAGE_KINDS
 } fc_storage;
 
@@ -357,6 +364,25 @@ typedef struct {
     fc_gradient *products, *dots;
     fc_gradient_totals *totals;
 } fc_gradient_kernels;
+typedef enum {
+    FC_IDENTITY, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SIGMOID, FC_SILU, FC_GELU, FC_HARDSWISH, FC_TANH
+} fc_activation;
+
+/* values[r][i] = activation(values[r][i] * scale + bias + residual[r][i]) for i < n, in place. Scale and bias are one
+ * element, or n of them along the row; each of the three may be NULL. */
+typedef struct {
+    void *values;
+    ptrdiff_t pitch;
+    ptrdiff_t rows, n;
+    const void *scale, *bias;
+    int along_row;
+    const void *residual;
+    ptrdiff_t residual_pitch;
+    fc_activation activation;
+    double slope;  /* of FC_LEAKY_RELU below zero */
+} fc_epilogue_tile;
+
+typedef void fc_epilogue(const fc_epilogue_tile *tile);
 
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
@@ -384,6 +410,7 @@ typedef struct {
     fc_fft_back *fft_back[2];
     fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */
     fc_gradient_kernels gradient[2]; /* FC_F32, FC_F64 */
+    fc_epilogue *epilogue[2];        /* FC_F32, FC_F64 */
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
 } fc_level;
 

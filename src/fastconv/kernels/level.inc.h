@@ -26,6 +26,7 @@
 #include "winograd.inc.h"
 #include "gradient.inc.h"
 #include "depthwise.inc.h"
+#include "epilogue.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -52,6 +53,7 @@
 #include "winograd.inc.h"
 #include "gradient.inc.h"
 #include "depthwise.inc.h"
+#include "epilogue.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -113,11 +115,23 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .load_rows = {load_copy2, load_copy4, load_copy8, load_copy16, load_u8_u16, load_bool_f32, load_f16_f32,
                   load_u8_f32, load_i8_f32, load_u16_f32, load_i16_f32,
                   load_u8_f64, load_i8_f64, load_u16_f64, load_i16_f64,
-                  load_u32_f64, load_i32_f64, load_u64_f64, load_i64_f64, load_bool_f64, load_f32_f64},
+                  load_u32_f64, load_i32_f64, load_u64_f64, load_i64_f64, load_bool_f64, load_f32_f64,
+                  load_bf16_f32,
+                  load_round_u8_f32, load_round_i8_f32, load_round_u16_f32, load_round_i16_f32,
+                  load_round_u32_f32, load_round_i32_f32, load_round_u64_f32, load_round_i64_f32,
+                  load_round_u8_f64, load_round_i8_f64, load_round_u16_f64, load_round_i16_f64,
+                  load_round_u32_f64, load_round_i32_f64, load_round_u64_f64, load_round_i64_f64,
+                  load_f64_f32, load_f16_f64, load_bf16_f64},
     .store_rows = {store_copy2, store_copy4, store_copy8, store_copy16, store_u8_u16, store_bool_f32, store_f16_f32,
                    store_u8_f32, store_i8_f32, store_u16_f32, store_i16_f32,
                    store_u8_f64, store_i8_f64, store_u16_f64, store_i16_f64,
-                   store_u32_f64, store_i32_f64, store_u64_f64, store_i64_f64, store_bool_f64, store_f32_f64},
+                   store_u32_f64, store_i32_f64, store_u64_f64, store_i64_f64, store_bool_f64, store_f32_f64,
+                   store_bf16_f32,
+                   store_round_u8_f32, store_round_i8_f32, store_round_u16_f32, store_round_i16_f32,
+                   store_round_u32_f32, store_round_i32_f32, store_round_u64_f32, store_round_i64_f32,
+                   store_round_u8_f64, store_round_i8_f64, store_round_u16_f64, store_round_i16_f64,
+                   store_round_u32_f64, store_round_i32_f64, store_round_u64_f64, store_round_i64_f64,
+                   store_f64_f32, store_f16_f64, store_bf16_f64},
     .direct = {direct_f32, direct_f64, direct_c64, direct_c128, direct_u16, direct_u32, direct_u64, direct_f64_unfused},
     .fold = fold_f64,
     .mirror = {mirror_f32, mirror_f64},
@@ -142,5 +156,6 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
             {gradient_products_f32, gradient_dots_f32, gradient_totals_f32},
             {gradient_products_f64, gradient_dots_f64, gradient_totals_f64},
         },
+    .epilogue = {epilogue_f32, epilogue_f64},
     .fma_chain = {fma_chain_f32, fma_chain_f64},
 };
