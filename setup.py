@@ -23,6 +23,7 @@ SOURCES = {
     "winograd": [],
     "phases": [],
     "gradient": [],
+    "depthwise": [],
     "separable": [],
     "lane": [],
     "gate": [],

@@ -31,7 +31,7 @@ RANKS = (
     {"core", "_windows"},
     {"_plan"},
     {"planners.fft", "planners.phases"},
-    {"planners.gradient"},
+    {"planners.depthwise", "planners.gradient"},
     {f"planners.{name}" for name in ("direct", "gemm", "parts", "reference", "separable", "winograd")},
     {"planners.tiles"},
     {"planners"},
@@ -39,6 +39,7 @@ RANKS = (
     {
         f"drivers.{name}"
         for name in (
+            "depthwise",
             "direct",
             "fft",
             "gate",

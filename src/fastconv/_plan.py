@@ -16,7 +16,7 @@ from . import _tunables
 from ._epilogue import cast_into, finish
 from ._errors import ConvError
 from ._problem import ConvProblem
-from .planners.direct import plan_direct
+from .planners.depthwise import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
 from .planners.parts import PartsDriver, in_parts

@@ -48,6 +48,27 @@ FEW_BANDS: Final = 16
 TABLE_LIMIT: Final = 2**24
 AXIS_LIMIT: Final = 2**32
 
+# --- depthwise, lanes = channels ------------------------------------------------------------------------------------
+
+# Output rows of a work item, and of a call of the kernel where input and result are no more bytes than these, so that
+# both stay in L2: 384 channels of 14 x 14 with 3 x 3 take 19 us at 1 row, 16 us at 7. Larger images are read as a
+# stream, a few rows at a time: 96 channels of 112 x 112 with stride 2 take 300 us at 1 row, 390 us at 2, 460 us at 7.
+DEPTHWISE_ROWS: Final = 8
+DEPTHWISE_IMAGE_BYTES: Final = 1024 * 1024
+
+# Output columns of a work item, whose addresses are in the table; the table of a window that spans more is refused.
+DEPTHWISE_COLUMNS: Final = 256
+DEPTHWISE_TABLE_BYTES: Final = 1024 * 1024
+
+# Bytes of the rows of a vector of channels that are gathered together; their results are as many.
+DEPTHWISE_GATHERED_BYTES: Final = 512 * 1024
+
+# Work items to make of a single image, by parting its channels.
+DEPTHWISE_ITEMS: Final = 8
+
+# Products an output, which keep a work item within some milliseconds.
+DEPTHWISE_TAPS: Final = 1024
+
 # --- two arrays convolved with each other ---------------------------------------------------------------------------
 
 # Samples behind the last axis that a kernel slides along, such as the colours of a picture, are taken together with
@@ -162,6 +183,17 @@ WINOGRAD_LIMIT_BYTES: Final = 6 * 1024 * 1024
 
 # Share of the peak that the kernels reach on full tiles.
 DIRECT_EFFICIENCY: Final = 0.55
+
+# What a row of a depthwise layer takes besides, in the direct algorithm by columns: the calls that pack and compute it.
+DIRECT_ROW_STEPS: Final = 130.0
+
+# By channels: a product, one of taps without neighbours, and what else a vector of results takes, which is mostly the
+# wait for memory; a vector of samples that is gathered, one of results that is turned back.
+DEPTHWISE_TAP_STEPS: Final = 1.0
+DEPTHWISE_LONE_TAP_STEPS: Final = 1.6
+DEPTHWISE_STEPS: Final = 15.0
+DEPTHWISE_GATHER_STEPS: Final = 15.0
+DEPTHWISE_SCATTER_STEPS: Final = 17.0
 GEMM_EFFICIENCY: Final = 0.97
 # What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
 GEMM_STORE_STEPS: Final = 12.0

@@ -123,6 +123,26 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_interleave(void *dst, ptrdiff_t dst_pitch, const void *src, ptrdiff_t phase_pitch,
                                 ptrdiff_t src_pitch, ptrdiff_t phases, ptrdiff_t rows, ptrdiff_t n) noexcept nogil
 
+    ctypedef struct fc_depthwise_tile:
+        const char *const *samples
+        ptrdiff_t row_step
+        ptrdiff_t step
+        const ptrdiff_t *taps
+        ptrdiff_t n_taps
+        ptrdiff_t run
+        const void *weights
+        const void *bias
+        ptrdiff_t vectors
+        ptrdiff_t first
+        ptrdiff_t last
+        void *dst
+        ptrdiff_t dst_pixel_bytes
+        ptrdiff_t dst_row_bytes
+        ptrdiff_t height
+        ptrdiff_t width
+
+    ctypedef void fc_depthwise(const fc_depthwise_tile *tile) noexcept nogil
+
     ctypedef struct fc_fft_axis:
         ptrdiff_t n
         ptrdiff_t n_levels
@@ -264,6 +284,7 @@ cdef extern from "fastconv.h" nogil:
         fc_pack_panel *pack_panel[2]
         fc_pack_taps *pack_taps[2]
         fc_interleave *interleave[2]
+        fc_depthwise *depthwise[2]
         fc_fft_forward *fft_columns[2]
         fc_fft_forward *fft_rows[2]
         fc_fft_back *fft_back[2]

@@ -204,6 +204,29 @@ typedef void fc_pack_taps(void *panel, const fc_taps *taps);
 typedef void fc_interleave(void *dst, ptrdiff_t dst_pitch, const void *src, ptrdiff_t phase_pitch, ptrdiff_t src_pitch,
                            ptrdiff_t phases, ptrdiff_t rows, ptrdiff_t n);
 
+/* A depthwise convolution, lanes = channels. Vector v of them begins at channel c = first + v * lanes, the last vector at
+ * channel `last`, and
+ *
+ *     dst[r][x] = bias[v] + sum over taps t, in this order, of samples[r * row_step + x * step + taps[t]][c] * weights[v][t]
+ *
+ * where samples holds addresses of channel 0, of any alignment, and dst is the place of channel `first`. If run is 3, 5
+ * or 7, taps are in runs of so many whose entries in samples follow each other. Some outputs are computed twice.
+ */
+typedef struct {
+    const char *const *samples;
+    ptrdiff_t row_step, step;
+    const ptrdiff_t *taps;
+    ptrdiff_t n_taps, run;
+    const void *weights;  /* [vector][tap][lanes], aligned to the vector */
+    const void *bias;     /* [vector][lanes] */
+    ptrdiff_t vectors, first, last;
+    void *dst;
+    ptrdiff_t dst_pixel_bytes, dst_row_bytes;
+    ptrdiff_t height, width;  /* >= 1 */
+} fc_depthwise_tile;
+
+typedef void fc_depthwise(const fc_depthwise_tile *tile);
+
 /* A transform along one axis: n complex points, split by radices of 2, 3, 4 or 5, level after level. For each block of
  * each level there are radix - 1 complex twiddles of the compute type: w, w^2, ... or, for radix 4, w^2, w, w^3. */
 typedef struct {
@@ -383,6 +406,7 @@ typedef struct {
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
     fc_pack_taps *pack_taps[2];    /* FC_F32, FC_F64 */
     fc_interleave *interleave[2];  /* FC_F32, FC_F64 */
+    fc_depthwise *depthwise[2];    /* FC_F32, FC_F64 */
     fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
     fc_fft_back *fft_back[2];
     fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */

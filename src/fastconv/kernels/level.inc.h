@@ -25,6 +25,7 @@
 #include "fft.inc.h"
 #include "winograd.inc.h"
 #include "gradient.inc.h"
+#include "depthwise.inc.h"
 #include "epilogue.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
@@ -51,6 +52,7 @@
 #include "fft.inc.h"
 #include "winograd.inc.h"
 #include "gradient.inc.h"
+#include "depthwise.inc.h"
 #include "epilogue.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
@@ -138,6 +140,7 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .pack_panel = {pack_panel_f32, pack_panel_f64},
     .pack_taps = {pack_taps_f32, pack_taps_f64},
     .interleave = {interleave_f32, interleave_f64},
+    .depthwise = {depthwise_f32, depthwise_f64},
     .fft_columns = {fft_columns_f32, fft_columns_f64},
     .fft_rows = {fft_rows_f32, fft_rows_f64},
     .fft_back = {fft_back_f32, fft_back_f64},
