@@ -90,6 +90,25 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
+# --- implicit GEMM, pixels in the lanes ------------------------------------------------------------------------------
+
+# Output pixels of a tile, and products between two visits of a sum to memory: 512 kB of samples.
+PIXELS_TILE: Final = 512
+PIXELS_BLOCK: Final = 256
+
+# Bytes of a packed tile, of the weights of a block that stay in L2 beside the samples, and of sums that are not stored
+# where they belong.
+PIXELS_PACKED_BYTES: Final = 1024 * 1024
+PIXELS_WEIGHT_BYTES: Final = 256 * 1024
+PIXELS_SUMS_BYTES: Final = 1024 * 1024
+
+# A tile of one row may be larger, up to this; beyond it the plan refuses.
+PIXELS_LIMIT_BYTES: Final = 3 * 1024 * 1024
+
+# With fewer items than this, output channels are shared between threads too, in blocks of at least so many.
+PIXELS_FEW_ITEMS: Final = 8
+PIXELS_OUT_BLOCK: Final = 64
+
 # --- Winograd --------------------------------------------------------------------------------------------------------
 
 # Bytes of a block: values at frequencies, and sums of a panel. Where all weights are kept beside them, L2 has to hold
@@ -128,6 +147,10 @@ GEMM_STORE_STEPS: Final = 12.0
 
 # What packing a vector of weights takes in a plain call.
 GEMM_PACK_STEPS: Final = 18.0
+
+# The same with pixels in the lanes, and what unrolling a vector of samples takes.
+PIXELS_EFFICIENCY: Final = 0.95
+PIXELS_UNROLL_STEPS: Final = 10.0
 
 # Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
 # calling the kernel takes.

@@ -151,23 +151,6 @@ cdef class Driver(Geometry):
             samples *= cnp.PyArray_DIM(array, axis)
         return True
 
-    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
-        cdef ptrdiff_t stride = self.computed_bytes
-        cdef int i
-        if <size_t>arrays.w.data % <size_t>self.part_bytes or arrays.w.batch % stride:
-            return False
-        if arrays.w.x != stride and self.x.k > 1:
-            return False
-        stride *= self.x.k
-        if arrays.w.y != stride and self.y.k > 1:
-            return False
-        stride *= self.y.k
-        for i in range(self.n_outer - 1, -1, -1):
-            if arrays.w.outer[i] != stride and self.outer[i].k > 1:
-                return False
-            stride *= self.outer[i].k
-        return arrays.w.channel == stride or self.channels == 1
-
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
         cdef ptrdiff_t share, start, stop, shares
         cdef int t

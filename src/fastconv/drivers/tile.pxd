@@ -1,6 +1,6 @@
 cimport numpy as cnp
 
-from fastconv.drivers.kernels cimport fc_level, fc_load_rows, fc_row_map, fc_store_rows
+from fastconv.drivers.kernels cimport fc_level, fc_load_rows, fc_row_map, fc_store_rows, fc_turn
 
 cdef enum:
     MAX_OUTER = 64  # numpy's limit on axes
@@ -50,6 +50,7 @@ cdef class Geometry:
     cdef fc_load_rows *load_rows    # of the weights
     cdef fc_load_rows *load_x
     cdef fc_store_rows *store_rows
+    cdef fc_turn *turn              # of samples that are stored as they are computed, else NULL
     cdef int compute
     cdef ptrdiff_t stored_bytes, computed_bytes, part_bytes, lanes
     cdef ptrdiff_t batch, groups, channels, channels_out
@@ -77,11 +78,17 @@ cdef class Geometry:
 
     cdef View bind(self, cnp.ndarray array)
     cdef View bind_weights(self, cnp.ndarray w)
+    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil
     cdef void start_tile(self, const Arrays *arrays, ptrdiff_t y0, ptrdiff_t rows, ptrdiff_t x0, ptrdiff_t columns,
                          TileMap *map) noexcept nogil
     cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil
+    cdef bint channels_last(self, const Arrays *arrays) noexcept nogil
+    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t n,
+                        const fc_row_map *map) noexcept nogil
+    cdef void load_edges(self, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t stride,
+                         const fc_row_map *map) noexcept nogil
     cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil
     cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
                          const fc_row_map *map) noexcept nogil

@@ -18,7 +18,7 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 import numpy as np
 
-from fastconv.drivers.kernels cimport FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_row_map
+from fastconv.drivers.kernels cimport FC_COPY4, FC_COPY8, FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_row_map
 from fastconv.drivers.levels cimport level_named
 
 cnp.import_array()
@@ -103,6 +103,11 @@ cdef class Geometry:
         self.load_rows = self.level.load_rows[<int>plan.storage]
         self.load_x = self.level.load_rows[<int>plan.x_storage]
         self.store_rows = self.level.store_rows[<int>plan.out_storage]
+        self.turn = NULL
+        if <int>plan.x_storage == FC_COPY4:
+            self.turn = self.level.turn[0]
+        elif <int>plan.x_storage == FC_COPY8:
+            self.turn = self.level.turn[1]
         self.stored_bytes = problem.dtype.itemsize
         self.computed_bytes = plan.computed_bytes
         self.part_bytes = plan.part_bytes
@@ -171,6 +176,24 @@ cdef class Geometry:
             else:
                 view.outer[i] = stride
         return view
+
+    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
+        """Whether the weights of an output channel are contiguous, aligned and in the order of the taps."""
+        cdef ptrdiff_t stride = self.computed_bytes
+        cdef int i
+        if <size_t>arrays.w.data % <size_t>self.part_bytes or arrays.w.batch % stride:
+            return False
+        if arrays.w.x != stride and self.x.k > 1:
+            return False
+        stride *= self.x.k
+        if arrays.w.y != stride and self.y.k > 1:
+            return False
+        stride *= self.y.k
+        for i in range(self.n_outer - 1, -1, -1):
+            if arrays.w.outer[i] != stride and self.outer[i].k > 1:
+                return False
+            stride *= self.outer[i].k
+        return arrays.w.channel == stride or self.channels == 1
 
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil:
         """Find where the outer output position number `index` reads and writes."""
@@ -250,14 +273,24 @@ cdef class Geometry:
         """Gather all channels of a group, whose first element is at x."""
         cdef ptrdiff_t c, tap, s, i, n, flag
         cdef const ptrdiff_t *offset = map.row_offset
+        cdef bint turned = self.channels_last(arrays)
         cdef char *dst
         for s in range(self.n_row_segments):
             n = map.rows + self.row_count[s] - 1
+            for tap in range(self.outer_taps if turned else 0):
+                if outer.taps[2 * tap] != 0:
+                    continue
+                dst = <char *>packed + (tap * self.outer_pitch + self.row_base[s]) * self.computed_bytes
+                for i in range(self.n_column_segments):
+                    self.turn_rows(arrays, dst + self.column_base[i] * self.computed_bytes, x + outer.taps[2 * tap + 1],
+                                   offset, n, &map.columns[i])
             for c in range(self.channels):
                 for tap in range(self.outer_taps):
                     dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
                                             + self.row_base[s]) * self.computed_bytes
                     flag = outer.taps[2 * tap]
+                    if turned and flag == 0:
+                        continue
                     for i in range(self.n_column_segments):
                         if flag == 0:
                             self.load_x(dst + self.column_base[i] * self.computed_bytes, self.pitch,
@@ -267,6 +300,40 @@ cdef class Geometry:
                             self.load_empty(dst + self.column_base[i] * self.computed_bytes, flag, offset, n,
                                             &map.columns[i])
             offset += n
+
+    cdef bint channels_last(self, const Arrays *arrays) noexcept nogil:
+        """Whether the channels of a pixel are neighbours, and enough to be read by whole vectors."""
+        return self.turn != NULL and self.channels >= self.lanes and arrays.x.channel == self.computed_bytes
+
+    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t n,
+                        const fc_row_map *map) noexcept nogil:
+        """n rows of all channels, which are neighbours in the input."""
+        cdef ptrdiff_t r, c
+        cdef char *row
+        for r in range(n):
+            row = dst + r * self.pitch * self.computed_bytes
+            if offset[r] > FC_ZERO_ROW:
+                self.turn(row + map.run_start * self.computed_bytes, self.channel_pitch,
+                          plane + offset[r] + map.run_index * arrays.x.x, map.run_step * arrays.x.x,
+                          map.run_stop - map.run_start, self.channels)
+            if map.runs_only or (offset[r] > FC_ZERO_ROW and map.run_start == 0 and map.run_stop == map.n):
+                continue
+            for c in range(self.channels):
+                self.load_edges(row + c * self.channel_pitch * self.computed_bytes, plane + c * arrays.x.channel,
+                                offset + r, arrays.x.x, map)
+
+    cdef void load_edges(self, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t stride,
+                         const fc_row_map *map) noexcept nogil:
+        """What a row holds before and behind its run; all of it where it has no samples."""
+        cdef fc_row_map part = map[0]
+        if offset[0] <= FC_ZERO_ROW:
+            self.load_x(dst, self.pitch, plane, offset, 1, stride, map)
+            return
+        part.n = part.run_stop = part.run_start
+        self.load_x(dst, self.pitch, plane, offset, 1, stride, &part)
+        part.n, part.run_start, part.run_stop = map.n - map.run_stop, 0, 0
+        part.index = map.index + map.run_stop
+        self.load_x(dst + map.run_stop * self.computed_bytes, self.pitch, plane, offset, 1, stride, &part)
 
     cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
                          const fc_row_map *map) noexcept nogil:

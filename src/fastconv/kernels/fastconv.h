@@ -178,6 +178,46 @@ typedef void fc_gemm(const fc_gemm_tile *tile);
 /* panel[k][j] = weights[j * row_pitch + k] for j < rows, and 0 for rows <= j < gemm_columns. */
 typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows, ptrdiff_t k_size);
 
+/* The same sums with pixels in the lanes: `pixels` neighbours, up to pixels_vectors vectors of them, against the weights
+ * of some output channels, which are read where they are.
+ *
+ *     product k of pixel p and output channel o:  src[offsets[k] + p] * weights[o * weight_pitch + k]
+ *
+ * Writes dst[o * dst_pitch + p] = bias[o] + the products in their order, or what dst holds instead of the bias. Where
+ * the pixels do not fill a vector, a whole one of src and of dst is touched; else nothing beyond the pixels is.
+ */
+typedef struct {
+    const void *src;
+    const ptrdiff_t *offsets;
+    ptrdiff_t n_products;
+    const void *weights;
+    ptrdiff_t weight_pitch;
+    const void *bias;  /* channels_out elements, or NULL for zero */
+    int accumulate;    /* start from dst */
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t pixels, channels_out;  /* >= 1 */
+} fc_pixels_tile;
+
+typedef void fc_pixels(const fc_pixels_tile *tile);
+
+/* Pixels of several packed rows, side by side for each product: dst[k * dst_pitch + to ...] = src[offsets[k] + from ...]
+ * for every move, a whole vector each. They are made in their order, so that one may overwrite what the one before wrote
+ * too much; the last of a product reaches into the next one's part of dst. */
+typedef struct { ptrdiff_t from, to; } fc_move;
+
+typedef struct {
+    const void *src;
+    const ptrdiff_t *offsets;
+    ptrdiff_t n_products;
+    const fc_move *moves;
+    ptrdiff_t n_moves;
+    void *dst;
+    ptrdiff_t dst_pitch;
+} fc_unroll;
+
+typedef void fc_unroll_pixels(const fc_unroll *step);
+
 /* A transform along one axis: n complex points, split by radices of 2, 3, 4 or 5, level after level. For each block of
  * each level there are radix - 1 complex twiddles of the compute type: w, w^2, ... or, for radix 4, w^2, w, w^3. */
 typedef struct {
@@ -274,6 +314,10 @@ typedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride,
 typedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
                               ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
 
+/* dst[c * dst_pitch + r] = column c of row r of src, whose rows are row_stride_bytes apart and at any alignment. */
+typedef void fc_turn(void *dst, ptrdiff_t dst_pitch, const char *src, ptrdiff_t row_stride_bytes, ptrdiff_t rows,
+                     ptrdiff_t columns);
+
 /* Winograd's kernels of one type. */
 typedef struct {
     fc_winograd_transform *input, *weights, *output;
@@ -293,6 +337,8 @@ typedef struct {
     ptrdiff_t direct_vectors;  /* for real types; half as many for complex ones */
     ptrdiff_t gemm_pixels;     /* register tile of the GEMM kernels */
     ptrdiff_t gemm_vectors;
+    ptrdiff_t pixels_rows;     /* register tile with pixels in the lanes: output channels x vectors of pixels */
+    ptrdiff_t pixels_vectors;
     fc_load_rows *load_rows[FC_STORAGE_KINDS];
     fc_store_rows *store_rows[FC_STORAGE_KINDS];
     fc_direct *direct[FC_COMPUTE_TYPES];
@@ -301,6 +347,9 @@ typedef struct {
     fc_sum *sum[2];                /* FC_F32, FC_F64 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
+    fc_pixels *pixels[2];          /* FC_F32, FC_F64 */
+    fc_unroll_pixels *unroll[2];   /* FC_F32, FC_F64 */
+    fc_turn *turn[2];              /* of 4 and of 8 bytes */
     fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
     fc_fft_back *fft_back[2];
     fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */
