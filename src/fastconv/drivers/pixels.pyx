@@ -322,7 +322,9 @@ cdef class Driver(Geometry):
         tile.bias = arrays.bias + channel * self.computed_bytes if arrays.bias != NULL else NULL
         tile.accumulate = k > 0
         tile.dst_pitch, tile.channels_out = at.channel_pitch, n
-        tile.offsets = scratch.steps if self.unrolled or scratch.in_place else self.offsets + k
+        tile.offsets = self.offsets + k
+        if self.unrolled or scratch.in_place:
+            tile.offsets = scratch.steps
         for line in range(at.count):
             for panel in range(at.panels):
                 start = self.panel_start(at, panel)
