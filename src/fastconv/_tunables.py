@@ -94,7 +94,10 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
 # Output pixels of a tile, and products between two visits of a sum to memory: 512 kB of samples.
 PIXELS_TILE: Final = 512
-PIXELS_BLOCK: Final = 256
+PIXELS_BLOCK: Final = 160
+
+# Products up to which vectors are placed so that stores are aligned, at the cost of one more vector a line.
+PIXELS_FEW_PRODUCTS: Final = 48
 
 # Bytes of a packed tile, of the weights of a block that stay in L2 beside the samples, and of sums that are not stored
 # where they belong.
@@ -149,8 +152,8 @@ GEMM_STORE_STEPS: Final = 12.0
 GEMM_PACK_STEPS: Final = 18.0
 
 # The same with pixels in the lanes, and what unrolling a vector of samples takes.
-PIXELS_EFFICIENCY: Final = 0.95
-PIXELS_UNROLL_STEPS: Final = 10.0
+PIXELS_EFFICIENCY: Final = 0.97
+PIXELS_UNROLL_STEPS: Final = 40.0
 
 # Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
 # calling the kernel takes.

@@ -18,12 +18,16 @@ cimport numpy as cnp
 import numpy as np
 from cython.parallel cimport prange, threadid
 
+from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, lines
 
 cnp.import_array()
+
+# Products an output up to which it is aligned stores that count.
+cdef ptrdiff_t FEW_PRODUCTS = _tunables.PIXELS_FEW_PRODUCTS
 
 
 cdef struct Call:
@@ -49,8 +53,9 @@ cdef struct Scratch:
 
 
 # The lines of a tile, the distance from one to the next in bytes, and between channels of the result in elements.
+# `back` is how many pixels before a line vectors would have to begin to be aligned.
 cdef struct Lines:
-    ptrdiff_t count, pixels, panels, src_pitch, dst_pitch, channel_pitch
+    ptrdiff_t count, pixels, panels, back, src_pitch, dst_pitch, channel_pitch
     const char *src
     char *dst
 
@@ -242,12 +247,16 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t last = min(first + self.out_block, self.channels_out), k, o
         cdef Lines at = self.lines_of(scratch)
         cdef bint direct = call.direct and at.pixels >= self.lanes
+        # Vectors that cross lines of the cache cost as much as two.
         if direct:
             at.dst, at.dst_pitch = self.result(&call.arrays, scratch, first), call.arrays.out.y
             at.channel_pitch = call.arrays.out.channel // self.computed_bytes
+            if self.products <= FEW_PRODUCTS:
+                self.cut(&at, self.misaligned(at.dst, at.dst_pitch if at.count > 1 else 0, call.arrays.out.channel))
         if scratch.in_place:
             at.src = (self.image(&call.arrays, scratch) + scratch.outer.taps[1] + scratch.y0 * call.arrays.x.y
                       + scratch.x0 * call.arrays.x.x)
+            self.cut(&at, self.misaligned(at.src, 0, call.arrays.x.channel))
         k = 0
         while k < self.products:
             if self.unrolled:
@@ -271,16 +280,26 @@ cdef class Driver(Geometry):
         at.count, at.pixels = 1, scratch.rows * scratch.width
         if not self.joined:
             at.count, at.pixels = scratch.rows, scratch.width
-        # Equal shares of vectors: with three in a panel, the last has two or more, so that its last can move back.
-        at.panels = (at.pixels + self.wide - 1) // self.wide
+        self.cut(&at, 0)
         at.src, at.src_pitch = scratch.packed, self.pitch * self.computed_bytes
         at.dst, at.dst_pitch = scratch.sums, self.round_up(scratch.width) * self.computed_bytes
         at.channel_pitch = self.sums_pitch()
         return at
 
+    cdef void cut(self, Lines *at, ptrdiff_t back) noexcept nogil:
+        """Cut lines into panels."""
+        at.back, at.panels = back, (at.pixels + back + self.wide - 1) // self.wide
+
     cdef ptrdiff_t panel_start(self, const Lines *at, ptrdiff_t panel) noexcept nogil:
         """The first pixel of a panel; that of the one behind the last is the end."""
-        return min(panel * (self.round_up(at.pixels) // self.lanes) // at.panels * self.lanes, at.pixels)
+        # Equal shares of vectors: with three in a panel, the last has two or more, so that its last can move back.
+        cdef ptrdiff_t vectors = self.round_up(at.pixels + at.back) // self.lanes
+        return max(min(panel * vectors // at.panels * self.lanes - at.back, at.pixels), 0)
+
+    cdef ptrdiff_t misaligned(self, const void *first, ptrdiff_t line, ptrdiff_t channel) noexcept nogil:
+        """How many pixels before the first a vector would be aligned, in every line and channel; else 0."""
+        cdef ptrdiff_t size = self.level.vector_bytes
+        return 0 if line % size or channel % size else <ptrdiff_t>(<size_t>first % <size_t>size) // self.computed_bytes
 
     cdef char *result(self, const Arrays *arrays, const Scratch *scratch, ptrdiff_t channel) noexcept nogil:
         return (arrays.out.data + scratch.n * arrays.out.batch

@@ -84,6 +84,7 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
     of_tiles = -(-y.out * x.out // lanes) * (problem.channels_out + _tunables.PIXELS_UNROLL_STEPS)
     unrolled = not contiguous and tile_columns == x.out and (x.out < lanes or of_tiles < of_rows)
     layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
+    layout["channel_pitch"] = -(-layout["channel_pitch"] // lanes) * lanes
     row_offsets = layout["row_base"][rows.segment] + rows.offset * layout["pitch"]
     column_offsets = layout["column_base"][columns.segment] + columns.offset
     taps = np.arange(outer_taps)[:, None, None] * layout["outer_pitch"] + row_offsets[:, None] + column_offsets
@@ -116,7 +117,8 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
     computed_rows = problem.channels_out - rest + sum(max(bit, 3) for bit in (1, 2, 4) if rest & bit)
     cost = vectors * problem.taps * computed_rows / _tunables.PIXELS_EFFICIENCY
     if unrolled:
-        cost += vectors * problem.taps * _tunables.PIXELS_UNROLL_STEPS
+        out_blocks = -(-problem.channels_out // max(tiles.out_block, 1))
+        cost += vectors * problem.taps * out_blocks * _tunables.PIXELS_UNROLL_STEPS
     if not pointwise:
         cost += image * problem.taps * y.out * x.out / lanes / y.k / x.k * 2
     return Choice("gemm", pixels.Driver(problem, tiles), tiles, cost)
