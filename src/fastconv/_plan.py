@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _tunables
-from ._epilogue import activate
+from ._epilogue import cast_into, finish
 from ._errors import ConvError
 from ._problem import ConvProblem
 from .planners.direct import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
+from .planners.phases import plan_phases
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
 from .planners.winograd import plan_winograd
@@ -42,12 +43,14 @@ class Schedule(NamedTuple):
     level : str
         The CPU level whose kernels run.
     algorithm : str
-        One of `PLANNERS`.
+        One of `PLANNERS`, or "phases".
     passed_over : tuple of str
         One line for each algorithm that was not taken, with the reason.
     rounded : Schedule or None
         Of a problem of integers, the same in float64 by transforms, which is sooner done; its results round to the
         exact ones if the numbers are small enough, see `core.execute`.
+    cost : float
+        By the model, in units of a full vector multiply-add.
     """
 
     problem: ConvProblem
@@ -57,6 +60,7 @@ class Schedule(NamedTuple):
     tiles: TilePlan | None
     passed_over: tuple[str, ...]
     rounded: Schedule | None = None
+    cost: float = math.inf
 
     @property
     def workspace_bytes(self) -> int:
@@ -88,13 +92,28 @@ class Schedule(NamedTuple):
         ]
         if self.tiles is not None:
             lines.append(self.tiles.describe(p.channels))
-        if p.activation is not None:
-            lines.append(f"epilogue: {p.activation}, a second pass over the result")
+        if p.has_epilogue:
+            where = "as each tile is stored" if self.fuses_epilogue else "a second pass over the result"
+            lines.append(f"epilogue: {', '.join(self.epilogue_steps())}; {where}")
         if self.rounded is not None:
             lines.append("where the numbers are small enough for exact results: fft in float64, rounded")
         lines.append(f"workspace: {self.workspace_bytes} bytes a thread, work: {p.flops} flops")
         lines.extend(f"passed over: {line}" for line in self.passed_over)
         return "\n".join(lines)
+
+    @property
+    def fuses_epilogue(self) -> bool:
+        """Whether the driver finishes each tile as it stores it, so that no second pass over the result is made."""
+        return bool(getattr(self.driver, "fuses_epilogue", False))
+
+    def epilogue_steps(self) -> list[str]:
+        """Return what follows the sums, in order."""
+        p = self.problem
+        steps = {"scale": p.has_scale, "bias": p.has_scale and p.has_bias, "residual": p.has_residual}
+        names = [name for name, wanted in steps.items() if wanted]
+        if p.activation is not None:
+            names.append(f"{p.activation} of slope {p.slope:g}" if p.activation == "leaky_relu" else p.activation)
+        return names if p.result_dtype is None else [*names, f"rounding to {p.result_dtype}"]
 
     def run(
         self,
@@ -104,17 +123,25 @@ class Schedule(NamedTuple):
         out: np.ndarray,
         threads: int | None = None,
         panels: np.ndarray | None = None,
+        scale: np.ndarray | None = None,
+        residual: np.ndarray | None = None,
     ) -> np.ndarray:
         """Compute into `out`, which is aligned and shares memory with no input, and return it.
 
-        `panels` are weights that `pack` packed before.
+        `panels` are weights that `pack` packed before. A residual may be `out` itself where the driver fuses.
         """
-        if panels is None:
-            self.driver.run(x, w, bias, out, threads)
+        packed = {} if panels is None else {"panels": panels}
+        p = self.problem
+        if not p.has_epilogue:
+            self.driver.run(x, w, bias, out, threads, **packed)
+        elif self.fuses_epilogue:
+            self.driver.run(x, w, bias, out, threads, **packed, scale=scale, residual=residual)
         else:
-            self.driver.run(x, w, bias, out, threads, panels)
-        if self.problem.activation is not None:
-            activate(out, self.problem.activation)
+            result = out if p.result_dtype is None else np.empty(p.out_shape, p.dtype)
+            self.driver.run(x, w, bias if scale is None else None, result, threads, **packed)
+            finish(result, p, bias, scale, residual)
+            if result is not out:
+                cast_into(out, result)
         return out
 
 
@@ -144,6 +171,8 @@ def make(problem: ConvProblem, level: str) -> Schedule:
         choices = [affordable(PLANNERS["direct"](problem, level), problem)]
     elif problem.algorithm == "auto":
         choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
+        if any(axis.input_dilation > 1 for axis in problem.axes):
+            choices.append(affordable(plan_phases(problem, level, make), problem))
     else:
         choices = [affordable(PLANNERS[problem.algorithm](problem, level), problem)]
         if choices[0].driver is None:
@@ -154,12 +183,12 @@ def make(problem: ConvProblem, level: str) -> Schedule:
     taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
     rounded = plan_rounded(problem, level, taken.cost)
-    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded)
+    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded, taken.cost)
 
 
 def plan_rounded(problem: ConvProblem, level: str, cost: float) -> Schedule | None:
     """Return the schedule in float64 of a problem of integers, if transforms make it cheaper than `cost`."""
-    if problem.dtype.kind not in "biu" or problem.algorithm != "auto":
+    if problem.dtype.kind not in "biu" or problem.algorithm != "auto" or problem.has_epilogue:
         return None
     fill = np.frombuffer(problem.fill, problem.dtype).astype(np.float64).tobytes()
     floats = problem._replace(dtype=np.dtype(np.float64), fill=fill)

@@ -14,7 +14,7 @@ from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
+from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
 
@@ -34,6 +34,7 @@ cdef struct Call:
 cdef struct Scratch:
     char *packed
     char *out
+    char *residual     # one row of it
     char *weights
     TileMap map
     ptrdiff_t *kernel_rows  # offsets of the rows of a kernel, in the order of the row segments
@@ -84,6 +85,7 @@ cdef class Driver(Geometry):
             lines(sizeof(Scratch))
             + lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
             + lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
+            + lines(self.residual_bytes())
             + lines(self.weights_bytes)
             + lines(self.map_bytes())
             + lines(self.y.k * sizeof(ptrdiff_t))
@@ -99,8 +101,14 @@ cdef class Driver(Geometry):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
 
-    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None):
-        """Write the convolution of x and w to out, which shares memory with neither."""
+    @property
+    def fuses_epilogue(self):
+        """Whether `run` finishes what it stores; other dtypes than the real floating ones leave it to the caller."""
+        return bool(self.finishes)
+
+    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
+            cnp.ndarray scale=None, cnp.ndarray residual=None):
+        """Write the convolution of x and w to out, which shares memory with neither; the residual may be out."""
         cdef Call call
         cdef Region region
         cdef int t
@@ -110,9 +118,10 @@ cdef class Driver(Geometry):
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         call.arrays.w = self.bind_weights(w)
-        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
+        self.bind_epilogue(&call.arrays, bias, scale, residual)
         call.x_plain = self.can_read_plain and self.is_plain(x, call.arrays.x.x)
-        call.out_plain = self.out_copies and self.is_plain(out, call.arrays.out.x)
+        call.out_plain = (self.out_copies and not call.arrays.over_residual
+                          and self.is_plain(out, call.arrays.out.x))
         call.w_plain = self.weights_plain(&call.arrays)
         region = region_enter(threads, self.work, items)
         try:
@@ -158,6 +167,9 @@ cdef class Driver(Geometry):
         if arrays.w.channel != stride and self.channels > 1:
             return False
         return arrays.w.batch == stride * self.channels or self.groups * self.channels_out == 1
+
+    cdef ptrdiff_t residual_bytes(self) noexcept nogil:
+        return self.tile_columns * self.computed_bytes if self.has_epilogue else 0
 
     cdef ptrdiff_t dst_pitch(self) noexcept nogil:
         return (self.tile_columns + 2 * self.lanes - 1) // self.lanes * self.lanes
@@ -229,6 +241,8 @@ cdef class Driver(Geometry):
         at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
         scratch.out = at
         at += lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
+        scratch.residual = at
+        at += lines(self.residual_bytes())
         scratch.weights = at
         at += lines(self.weights_bytes)
         self.lay_out_map(at, &scratch.map)
@@ -288,6 +302,10 @@ cdef class Driver(Geometry):
         cdef bint out_plain = call.out_plain and tile.width >= (
             self.register_columns if tile.src == scratch.packed else self.lanes)
         cdef char *dst
+        cdef Done done
+        done.n, done.y0, done.x0 = n, y0, x0
+        done.channels, done.rows, done.columns = 1, tile.height, tile.width
+        done.column_pitch, done.channel_pitch, done.row = self.computed_bytes, 0, scratch.residual
         tile.slack = not out_plain and tile.src == scratch.packed
         for o in range(self.channels_out):
             if scratch.region != NULL:
@@ -310,10 +328,14 @@ cdef class Driver(Geometry):
                    + y0 * arrays.out.y + x0 * arrays.out.x)
             if out_plain:
                 tile.dst, tile.dst_pitch = dst, row_pitch
-                self.kernel(tile)
             else:
                 tile.dst, tile.dst_pitch = scratch.out, self.dst_pitch()
-                self.kernel(tile)
+            self.kernel(tile)
+            if self.has_epilogue and self.finishes:
+                done.channel, done.staged = channel, not out_plain
+                done.values, done.row_pitch = <char *>tile.dst, tile.dst_pitch * self.computed_bytes
+                self.finish(arrays, &scratch.outer, &done)
+            elif not out_plain:
                 self.store_rows(dst, arrays.out.y, arrays.out.x, scratch.out, tile.dst_pitch, tile.height, tile.width)
 
     cdef void pack_weights(self, Call *call, Scratch *scratch, ptrdiff_t channel, ptrdiff_t n) noexcept nogil:

@@ -140,6 +140,19 @@ cdef extern from "fastconv.h" nogil:
 
     ctypedef void fc_unroll_pixels(const fc_unroll *step) noexcept nogil
 
+    ctypedef struct fc_taps:
+        const char *weights
+        ptrdiff_t stride
+        ptrdiff_t tap_stride
+        ptrdiff_t channels_out
+        ptrdiff_t n
+        const ptrdiff_t *rows
+        ptrdiff_t step
+
+    ctypedef void fc_pack_taps(void *panel, const fc_taps *taps) noexcept nogil
+    ctypedef void fc_interleave(void *dst, ptrdiff_t dst_pitch, const void *src, ptrdiff_t phase_pitch,
+                                ptrdiff_t src_pitch, ptrdiff_t phases, ptrdiff_t rows, ptrdiff_t n) noexcept nogil
+
     ctypedef struct fc_fft_axis:
         ptrdiff_t n
         ptrdiff_t n_levels
@@ -222,6 +235,47 @@ cdef extern from "fastconv.h" nogil:
         fc_gather_lanes *gather
         fc_scatter_lanes *scatter
 
+    ctypedef struct fc_gradient_tile:
+        const void *src
+        ptrdiff_t channels
+        ptrdiff_t channel_pitch
+        const ptrdiff_t *taps
+        ptrdiff_t n_taps
+        ptrdiff_t src_pitch
+        const void *grad
+        ptrdiff_t grad_pitch
+        ptrdiff_t height
+        ptrdiff_t width
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t vectors
+        int accumulate
+
+    ctypedef void fc_gradient(const fc_gradient_tile *tile) noexcept nogil
+    ctypedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n) noexcept nogil
+
+    ctypedef struct fc_gradient_kernels:
+        fc_gradient *products
+        fc_gradient *dots
+        fc_gradient_totals *totals
+    ctypedef enum fc_activation:
+        FC_IDENTITY
+
+    ctypedef struct fc_epilogue_tile:
+        void *values
+        ptrdiff_t pitch
+        ptrdiff_t rows
+        ptrdiff_t n
+        const void *scale
+        const void *bias
+        int along_row
+        const void *residual
+        ptrdiff_t residual_pitch
+        fc_activation activation
+        double slope
+
+    ctypedef void fc_epilogue(const fc_epilogue_tile *tile) noexcept nogil
+
     ctypedef double fc_fma_chain(ptrdiff_t rounds) noexcept nogil
     ctypedef int fc_supported() noexcept nogil
 
@@ -235,8 +289,8 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t gemm_vectors
         ptrdiff_t pixels_rows
         ptrdiff_t pixels_vectors
-        fc_load_rows *load_rows[21]
-        fc_store_rows *store_rows[21]
+        fc_load_rows *load_rows[41]
+        fc_store_rows *store_rows[41]
         fc_direct *direct[8]
         fc_fold *fold
         fc_mirror *mirror[2]
@@ -246,8 +300,12 @@ cdef extern from "fastconv.h" nogil:
         fc_pixels *pixels[2]
         fc_unroll_pixels *unroll[2]
         fc_turn *turn[2]
+        fc_pack_taps *pack_taps[2]
+        fc_interleave *interleave[2]
         fc_fft_forward *fft_columns[2]
         fc_fft_forward *fft_rows[2]
         fc_fft_back *fft_back[2]
         fc_winograd_kernels winograd[2]
+        fc_gradient_kernels gradient[2]
+        fc_epilogue *epilogue[2]
         fc_fma_chain *fma_chain[2]

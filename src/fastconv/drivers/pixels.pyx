@@ -11,7 +11,7 @@ panels, what one register tile takes::
     packed tile                                              [panel][product][pixel]
 
 The reduction is cut into blocks whose weights and samples stay in L2; sums go to memory between two of them, which
-changes none of their bits. A result that is not laid out so is summed in scratch memory first.
+changes none of their bits. A result that is not laid out so, or not of the compute type, is summed in scratch memory.
 """
 
 cimport numpy as cnp
@@ -22,7 +22,7 @@ from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, lines
+from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, View, lines
 
 cnp.import_array()
 
@@ -42,6 +42,7 @@ cdef struct Scratch:
     char *packed
     char *panels
     char *sums
+    char *residual      # one row of it
     ptrdiff_t *steps  # offsets of a block of products that lie equally far apart
     fc_move *moves
     TileMap map
@@ -55,7 +56,7 @@ cdef struct Scratch:
 # The lines of a tile, the distance from one to the next in bytes, and between channels of the result in elements.
 # `back` is how many pixels before a line vectors would have to begin to be aligned.
 cdef struct Lines:
-    ptrdiff_t count, pixels, panels, back, src_pitch, dst_pitch, channel_pitch
+    ptrdiff_t count, pixels, panels, back, src_pitch, dst_pitch, row_pitch, channel_pitch
     const char *src
     char *dst
 
@@ -88,6 +89,7 @@ cdef class Driver(Geometry):
         self.most_panels = (self.most_pixels + self.wide - 1) // self.wide
         self.thread_bytes = (
             lines(sizeof(Scratch)) + self.packed_bytes() + self.panels_bytes() + self.sums_bytes()
+            + self.residual_bytes()
             + lines(self.block * sizeof(ptrdiff_t)) + lines(self.most_moves() * sizeof(fc_move))
             + lines(self.map_bytes()) + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
 
@@ -101,8 +103,17 @@ cdef class Driver(Geometry):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
 
-    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None):
-        """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
+    @property
+    def fuses_epilogue(self):
+        """Whether `run` finishes what it stores."""
+        return True
+
+    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
+            cnp.ndarray scale=None, cnp.ndarray residual=None):
+        """Write the convolution of x and w to out, which shares memory with neither and is aligned.
+
+        The residual may be out.
+        """
         cdef Call call
         cdef Region region
         cdef ptrdiff_t items = (
@@ -112,12 +123,13 @@ cdef class Driver(Geometry):
         call.arrays.w = self.bind_weights(w)
         if not self.weights_plain(&call.arrays):
             turned = (Ellipsis, *(slice(None, None, -1 if self.flip else 1) for _ in self.spatial_axes))
-            self.run(x, np.array(w[turned], order="C")[turned], bias, out, threads)
+            self.run(x, np.array(w[turned], order="C")[turned], bias, out, threads, scale, residual)
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
-        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
+        self.bind_epilogue(&call.arrays, bias, scale, residual)
         call.in_place = self.pointwise and cnp.PyArray_ISALIGNED(x) and self.follow(&call.arrays.x)
-        call.direct = cnp.PyArray_ISALIGNED(out) and self.follow(&call.arrays.out)
+        call.direct = (not self.wants_stage(&call.arrays) and cnp.PyArray_ISALIGNED(out)
+                       and self.follow(&call.arrays.out))
         region = region_enter(threads, self.work, items)
         try:
             call.scratch = <char *>scratch_take(region.threads * self.thread_bytes)
@@ -185,6 +197,8 @@ cdef class Driver(Geometry):
         at += self.panels_bytes()
         scratch.sums = at
         at += self.sums_bytes()
+        scratch.residual = at
+        at += self.residual_bytes()
         scratch.steps = <ptrdiff_t *>at
         at += lines(self.block * sizeof(ptrdiff_t))
         scratch.moves = <fc_move *>at
@@ -208,6 +222,9 @@ cdef class Driver(Geometry):
 
     cdef ptrdiff_t sums_bytes(self) noexcept nogil:
         return lines(self.out_block * self.sums_pitch() * self.computed_bytes)
+
+    cdef ptrdiff_t residual_bytes(self) noexcept nogil:
+        return lines(self.tile_columns * self.computed_bytes) if self.has_epilogue else 0
 
     cdef ptrdiff_t sums_pitch(self) noexcept nogil:
         return self.round_up(self.most_pixels) if self.joined else self.tile_rows * self.round_up(self.tile_columns)
@@ -244,12 +261,16 @@ cdef class Driver(Geometry):
 
     cdef void tile(self, Call *call, Region *region, int thread, Scratch *scratch, ptrdiff_t first) noexcept nogil:
         """A block of output channels, from `first` of the group on, on the tile at hand."""
-        cdef ptrdiff_t last = min(first + self.out_block, self.channels_out), k, o
+        cdef ptrdiff_t last = min(first + self.out_block, self.channels_out), k, o, n
+        cdef char *dst
         cdef Lines at = self.lines_of(scratch)
         cdef bint direct = call.direct and at.pixels >= self.lanes
         # Vectors that cross lines of the cache cost as much as two.
         if direct:
-            at.dst, at.dst_pitch = self.result(&call.arrays, scratch, first), call.arrays.out.y
+            at.dst = (call.arrays.out.data + scratch.n * call.arrays.out.batch
+                      + (scratch.g * self.channels_out + first) * call.arrays.out.channel
+                      + scratch.outer.out_offset + scratch.y0 * call.arrays.out.y + scratch.x0 * call.arrays.out.x)
+            at.dst_pitch = at.row_pitch = call.arrays.out.y
             at.channel_pitch = call.arrays.out.channel // self.computed_bytes
             if self.products <= FEW_PRODUCTS:
                 self.cut(&at, self.misaligned(at.dst, at.dst_pitch if at.count > 1 else 0, call.arrays.out.channel))
@@ -263,16 +284,16 @@ cdef class Driver(Geometry):
                 self.unroll(scratch, &at, k)
             o = first
             while o < last:
-                self.panels(call, scratch, &at, k, o, min(self.out_step, last - o),
-                            at.dst + (o - first) * at.channel_pitch * self.computed_bytes)
+                n, dst = min(self.out_step, last - o), at.dst + (o - first) * at.channel_pitch * self.computed_bytes
+                self.panels(call, scratch, &at, k, o, n, dst)
+                if k + self.block >= self.products and (self.has_epilogue or not direct):
+                    self.complete(call, scratch, &at, direct, o, n, dst)
                 if thread == 0:
                     region_poll(region)
                 if region.stopped:
                     return
                 o += self.out_step
             k += self.block
-        if not direct:
-            self.store(call, scratch, &at, first, last - first)
 
     cdef Lines lines_of(self, const Scratch *scratch) noexcept nogil:
         """The lines of the tile at hand, from the packed tile to the sums."""
@@ -283,6 +304,7 @@ cdef class Driver(Geometry):
         self.cut(&at, 0)
         at.src, at.src_pitch = scratch.packed, self.pitch * self.computed_bytes
         at.dst, at.dst_pitch = scratch.sums, self.round_up(scratch.width) * self.computed_bytes
+        at.row_pitch = scratch.width * self.computed_bytes if self.joined else at.dst_pitch
         at.channel_pitch = self.sums_pitch()
         return at
 
@@ -300,11 +322,6 @@ cdef class Driver(Geometry):
         """How many pixels before the first a vector would be aligned, in every line and channel; else 0."""
         cdef ptrdiff_t size = self.level.vector_bytes
         return 0 if line % size or channel % size else <ptrdiff_t>(<size_t>first % <size_t>size) // self.computed_bytes
-
-    cdef char *result(self, const Arrays *arrays, const Scratch *scratch, ptrdiff_t channel) noexcept nogil:
-        return (arrays.out.data + scratch.n * arrays.out.batch
-                + (scratch.g * self.channels_out + channel) * arrays.out.channel
-                + scratch.outer.out_offset + scratch.y0 * arrays.out.y + scratch.x0 * arrays.out.x)
 
     cdef void unroll(self, const Scratch *scratch, const Lines *at, ptrdiff_t k) noexcept nogil:
         """Put the pixels of each panel side by side, for a block of products."""
@@ -357,11 +374,14 @@ cdef class Driver(Geometry):
                         tile.src = <const char *>tile.src + k * arrays.x.channel
                 self.kernel(&tile)
 
-    cdef void store(self, const Call *call, const Scratch *scratch, const Lines *at, ptrdiff_t first,
-                   ptrdiff_t n) noexcept nogil:
-        """Store the sums of n output channels."""
-        cdef ptrdiff_t o
-        for o in range(n):
-            self.store_rows(self.result(&call.arrays, scratch, first + o), call.arrays.out.y, call.arrays.out.x,
-                            scratch.sums + o * at.channel_pitch * self.computed_bytes,
-                            scratch.width if self.joined else self.round_up(scratch.width), scratch.rows, scratch.width)
+    cdef void complete(self, const Call *call, const Scratch *scratch, const Lines *at, bint direct, ptrdiff_t first,
+                       ptrdiff_t n, char *values) noexcept nogil:
+        """Finish and store the sums of n output channels, as far as they are not."""
+        cdef Done done
+        done.n, done.channel, done.y0, done.x0 = (
+            scratch.n, scratch.g * self.channels_out + first, scratch.y0, scratch.x0)
+        done.channels, done.rows, done.columns = n, scratch.rows, scratch.width
+        done.values, done.staged, done.row = values, not direct, scratch.residual
+        done.channel_pitch, done.row_pitch = at.channel_pitch * self.computed_bytes, at.row_pitch
+        done.column_pitch = self.computed_bytes
+        self.finish(&call.arrays, &scratch.outer, &done)

@@ -35,6 +35,13 @@ typedef enum {
     FC_U8_F32, FC_I8_F32, FC_U16_F32, FC_I16_F32,
     FC_U8_F64, FC_I8_F64, FC_U16_F64, FC_I16_F64, FC_U32_F64, FC_I32_F64, FC_U64_F64, FC_I64_F64, FC_BOOL_F64,
     FC_F32_F64,
+    FC_BF16_F32, /* the upper half of a float, stored rounding half to even */
+    /* Stored rounding half to even and kept within the range of the integer, NaN as 0. */
+    FC_ROUND_U8_F32, FC_ROUND_I8_F32, FC_ROUND_U16_F32, FC_ROUND_I16_F32,
+    FC_ROUND_U32_F32, FC_ROUND_I32_F32, FC_ROUND_U64_F32, FC_ROUND_I64_F32,
+    FC_ROUND_U8_F64, FC_ROUND_I8_F64, FC_ROUND_U16_F64, FC_ROUND_I16_F64,
+    FC_ROUND_U32_F64, FC_ROUND_I32_F64, FC_ROUND_U64_F64, FC_ROUND_I64_F64,
+    FC_F64_F32, FC_F16_F64, FC_BF16_F64,
     FC_STORAGE_KINDS
 } fc_storage;
 
@@ -218,6 +225,24 @@ typedef struct {
 
 typedef void fc_unroll_pixels(const fc_unroll *step);
 
+/* Weights of one input channel on their way to a panel: n taps of some output channels, of any strides and alignment.
+ * Output channel j of tap t becomes panel[rows[t * step]][j], which is 0 for channels_out <= j < gemm_columns; taps whose
+ * row is negative are left out. */
+typedef struct {
+    const char *weights;
+    ptrdiff_t stride, tap_stride;  /* in bytes */
+    ptrdiff_t channels_out, n;
+    const ptrdiff_t *rows;
+    ptrdiff_t step;                /* 1 or -1 */
+} fc_taps;
+
+typedef void fc_pack_taps(void *panel, const fc_taps *taps);
+
+/* dst[r][i] = element i / phases of row r of phase i % phases, for r < rows and i < n: dst_pitch apart, and src_pitch
+ * and phase_pitch. A vector behind the last element of a row of src may be read. */
+typedef void fc_interleave(void *dst, ptrdiff_t dst_pitch, const void *src, ptrdiff_t phase_pitch, ptrdiff_t src_pitch,
+                           ptrdiff_t phases, ptrdiff_t rows, ptrdiff_t n);
+
 /* A transform along one axis: n complex points, split by radices of 2, 3, 4 or 5, level after level. For each block of
  * each level there are radix - 1 complex twiddles of the compute type: w, w^2, ... or, for radix 4, w^2, w, w^3. */
 typedef struct {
@@ -326,6 +351,60 @@ typedef struct {
     fc_scatter_lanes *scatter;
 } fc_winograd_kernels;
 
+/* Gradients of weights on one tile of positions: for each channel and tap, a row of the result,
+ *
+ *     products  dst[v][row][lane] += sum over positions (y, x) of sample * grad[v][position][lane], a lane being an output
+ *               channel; [position] is y * width + x
+ *     dots      dst[row][lane] += sum over y and every x = lane modulo lanes of sample * grad[y][x], one output channel
+ *
+ *     sample    src[channel * channel_pitch + taps[tap] + y * src_pitch + x]
+ *
+ * The rows of src and of grad may be read up to round_up(width, lanes) elements by dots. */
+typedef struct {
+    const void *src;
+    ptrdiff_t channels, channel_pitch;
+    const ptrdiff_t *taps;
+    ptrdiff_t n_taps;
+    ptrdiff_t src_pitch;
+    const void *grad;
+    ptrdiff_t grad_pitch;     /* from one v, or one y, to the next */
+    ptrdiff_t height, width;  /* >= 1 */
+    void *dst;
+    ptrdiff_t dst_pitch;      /* from one v to the next */
+    ptrdiff_t vectors;        /* 1 or gemm_vectors */
+    int accumulate;           /* add to what dst holds, else overwrite it */
+} fc_gradient_tile;
+
+typedef void fc_gradient(const fc_gradient_tile *tile);
+
+/* dst[i] = the sum of all lanes of src[i][lanes], for i < n. */
+typedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n);
+
+/* The kernels of gradients of one type. */
+typedef struct {
+    fc_gradient *products, *dots;
+    fc_gradient_totals *totals;
+} fc_gradient_kernels;
+typedef enum {
+    FC_IDENTITY, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SIGMOID, FC_SILU, FC_GELU, FC_HARDSWISH, FC_TANH
+} fc_activation;
+
+/* values[r][i] = activation(values[r][i] * scale + bias + residual[r][i]) for i < n, in place. Scale and bias are one
+ * element, or n of them along the row; each of the three may be NULL. */
+typedef struct {
+    void *values;
+    ptrdiff_t pitch;
+    ptrdiff_t rows, n;
+    const void *scale, *bias;
+    int along_row;
+    const void *residual;
+    ptrdiff_t residual_pitch;
+    fc_activation activation;
+    double slope;  /* of FC_LEAKY_RELU below zero */
+} fc_epilogue_tile;
+
+typedef void fc_epilogue(const fc_epilogue_tile *tile);
+
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
 
@@ -350,9 +429,13 @@ typedef struct {
     fc_pixels *pixels[2];          /* FC_F32, FC_F64 */
     fc_unroll_pixels *unroll[2];   /* FC_F32, FC_F64 */
     fc_turn *turn[2];              /* of 4 and of 8 bytes */
+    fc_pack_taps *pack_taps[2];    /* FC_F32, FC_F64 */
+    fc_interleave *interleave[2];  /* FC_F32, FC_F64 */
     fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
     fc_fft_back *fft_back[2];
     fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */
+    fc_gradient_kernels gradient[2]; /* FC_F32, FC_F64 */
+    fc_epilogue *epilogue[2];        /* FC_F32, FC_F64 */
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
 } fc_level;
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _tunables
-from .._problem import Axis, ConvProblem
+from .._problem import Axis, ConvProblem, is_float
 from ..drivers import gemm, levels
 from .pixels import equal_share, is_pointwise, plan_pixels
 from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large, two_axes
@@ -37,8 +37,8 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
 def plan_channels(problem: ConvProblem, level: str) -> Choice:
     """Plan the implicit GEMM with output channels in the lanes."""
     compute = COMPUTE.get(problem.dtype)
-    if compute is None or problem.dtype.char not in "fd":
-        return Choice("gemm", refusal=f"no kernel for {problem.dtype}, only for float32 and float64")
+    if compute is None or not is_float(problem.dtype):
+        return Choice("gemm", refusal=f"no kernel for {problem.dtype}, only for real floating dtypes")
     if problem.channel_axis < 0:
         return Choice("gemm", refusal="no channels to sum over")
     if refusal := too_large(problem):

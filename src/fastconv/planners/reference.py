@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._problem import ConvProblem
+from .._epilogue import cast_into, finish
+from .._problem import ConvProblem, lane_of
 from .._reference import correlate
 from .tiles import Choice
 
@@ -34,18 +35,28 @@ class ReferenceDriver:
 
     workspace_bytes = 0
     level_name = "numpy"
+    fuses_epilogue = True
 
     def __init__(self, problem: ConvProblem) -> None:
         self.problem = problem
-        # float16 is summed in float32, as the kernels do.
-        self.lane = np.dtype(np.float32) if problem.dtype == np.float16 else problem.dtype
+        # Halves are summed in float32, as the kernels do.
+        self.lane = lane_of(problem.dtype)
 
     def run(
-        self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, threads: int | None = None
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        bias: np.ndarray | None,
+        out: np.ndarray,
+        threads: int | None = None,
+        scale: np.ndarray | None = None,
+        residual: np.ndarray | None = None,
     ) -> None:
-        """Write the convolution of x and w to out."""
+        """Write the finished convolution of x and w to out."""
         x, w = x.astype(self.lane, copy=False), w.astype(self.lane, copy=False)
-        out[...] = reference_result(self.problem, x, w, bias)
+        result = reference_result(self.problem, x, w, bias if scale is None else None)
+        finish(result, self.problem, bias, scale, residual)
+        cast_into(out, result)
 
 
 def plan_reference(problem: ConvProblem, level: str) -> Choice:
