@@ -26,8 +26,9 @@ def run(x, w, bias=None, *, planner=plan_pixels, threads=1, out=None, **options)
     choice = planner(problem, levels.current())
     assert choice.driver is not None, choice.refusal
     if out is None:
-        out = prefilled(problem.out_shape, problem.dtype)
-    choice.driver.run(operands.x, operands.w, operands.bias, out, threads)
+        out = prefilled(problem.out_shape, problem.out_dtype)
+    epilogue = {"scale": operands.scale, "residual": operands.residual} if problem.has_epilogue else {}
+    choice.driver.run(operands.x, operands.w, operands.bias, out, threads, **epilogue)
     return out
 
 
@@ -139,6 +140,28 @@ def test_any_strides(level, kernel, dtype):
     turned = w[:, :, ::-1, ::-1]
     for change in ways:
         assert_same(run(x, change(turned), bias, flip=True), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_results_are_finished_as_they_are_stored(level, dtype):
+    cases = (((1, 6, 9, 20), (70, 6, 1, 1)), ((2, 5, 4, 3), (9, 5, 3, 3)), ((1, 3, 8, 40), (9, 3, 2, 3)))
+    for x_shape, w_shape in cases:
+        x, w, bias, scale = (data(size, dtype, i) for i, size in enumerate((x_shape, w_shape, *[w_shape[:1]] * 2)))
+        residual = data(run(x, w, padding="same").shape, dtype, 4)
+        epilogues = (
+            {"activation": "relu"},
+            {"activation": "relu", "residual": residual},
+            {"scale": scale, "residual": np.ascontiguousarray(residual.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)},
+            {"scale": scale, "activation": "relu6", "result_dtype": np.uint8},
+        )
+        for epilogue in epilogues:
+            options = epilogue | {"padding": "same"}
+            expected = run(x, w, bias, planner=gemm.plan_channels, **options)
+            assert_same_bits(run(x, w, bias, **options), expected)
+            last = prefilled((len(x), *x_shape[2:], len(w)), expected.dtype).transpose(0, 3, 1, 2)
+            assert_same(np.array(run(x, w, bias, out=last, **options)), expected)
+        over, sums = residual.copy(), reference(x, w, bias, padding="same")
+        assert_same(run(x, w, bias, padding="same", residual=over, out=over), sums + residual)
 
 
 @pytest.mark.parametrize("threads", [2, 3])

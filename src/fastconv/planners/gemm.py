@@ -1,4 +1,4 @@
-"""Plans of the implicit GEMM: lanes are output channels."""
+"""Plans of the implicit GEMM: with output channels in the lanes, and which of the two ways to fill them is cheaper."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from .. import _tunables
 from .._problem import Axis, ConvProblem, is_float
 from ..drivers import gemm, levels
-from .pixels import equal_share, is_pointwise, plan_pixels
-from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large, two_axes
+from .pixels import is_pointwise, plan_pixels
+from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
 
 
 @dataclass(eq=False, repr=False, match_args=False)

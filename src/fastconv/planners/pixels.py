@@ -10,7 +10,7 @@ import numpy as np
 from .. import _tunables
 from .._problem import ConvProblem
 from ..drivers import levels, pixels
-from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large, two_axes
+from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -25,6 +25,10 @@ class PixelsPlan(TilePlan):
     joined: bool  # a line of neighbouring pixels is the tile, not one of its rows
     unrolled: bool
 
+    def describe(self, channels: int) -> str:
+        """Return the tiles in words."""
+        return f"{super().describe(channels)}; pixels in the lanes, weights read where they are"
+
 
 def is_pointwise(problem: ConvProblem) -> bool:
     """Return whether every output depends on the one sample at its own place, and samples can follow each other."""
@@ -32,15 +36,6 @@ def is_pointwise(problem: ConvProblem) -> bool:
     if places[-1] - places[0] != len(places) - 1:
         return False
     return all(axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0 for axis in problem.axes)
-
-
-def equal_share(total: int, most: int, unit: int) -> int:
-    """Return an equal share of `total`, at most `most` or one unit; whole units where there are several shares."""
-    if total <= most:
-        return max(total, 1)
-    units = max(most // unit, 1)
-    shares = -(-total // (units * unit))
-    return -(-total // (shares * unit)) * unit
 
 
 def plan_pixels(problem: ConvProblem, level: str) -> Choice:
