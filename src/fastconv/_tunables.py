@@ -126,6 +126,30 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
+# --- implicit GEMM, pixels in the lanes ------------------------------------------------------------------------------
+
+# Output pixels of a tile, and products between two visits of a sum to memory. A panel of 160 x 48 samples, four lines
+# each where they are misaligned, stays in L1: 256 channels of 56 x 56 to 64, misaligned by 16 bytes, take 818 us with
+# 128 products at a time and 906 with 256.
+PIXELS_TILE: Final = 512
+PIXELS_BLOCK: Final = 160
+
+# Products up to which vectors are placed so that stores are aligned, at the cost of one more vector a line.
+PIXELS_FEW_PRODUCTS: Final = 48
+
+# Bytes of a packed tile, of the weights of a block that stay in L2 beside the samples, and of sums that are not stored
+# where they belong.
+PIXELS_PACKED_BYTES: Final = 1024 * 1024
+PIXELS_WEIGHT_BYTES: Final = 256 * 1024
+PIXELS_SUMS_BYTES: Final = 1024 * 1024
+
+# A tile of one row may be larger, up to this; beyond it the plan refuses.
+PIXELS_LIMIT_BYTES: Final = 3 * 1024 * 1024
+
+# With fewer items than this, output channels are shared between threads too, in blocks of at least so many.
+PIXELS_FEW_ITEMS: Final = 8
+PIXELS_OUT_BLOCK: Final = 64
+
 # --- inputs with zeros between their samples -------------------------------------------------------------------------
 
 # More phases than this would take longer to plan than to compute with the zeros in place.
@@ -204,6 +228,10 @@ PHASE_STEPS: Final = 2.5e4
 
 # What packing a vector of weights takes in a plain call.
 GEMM_PACK_STEPS: Final = 18.0
+
+# The same with pixels in the lanes, and what unrolling a vector of samples takes.
+PIXELS_EFFICIENCY: Final = 0.97
+PIXELS_UNROLL_STEPS: Final = 40.0
 
 # Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
 # calling the kernel takes.

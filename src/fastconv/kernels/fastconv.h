@@ -186,6 +186,46 @@ typedef void fc_gemm(const fc_gemm_tile *tile);
 /* panel[k][j] = weights[j * row_pitch + k] for j < rows, and 0 for rows <= j < gemm_columns. */
 typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows, ptrdiff_t k_size);
 
+/* The same sums with pixels in the lanes: `pixels` neighbours, up to pixels_vectors vectors of them, against the weights
+ * of some output channels, which are read where they are.
+ *
+ *     product k of pixel p and output channel o:  src[offsets[k] + p] * weights[o * weight_pitch + k]
+ *
+ * Writes dst[o * dst_pitch + p] = bias[o] + the products in their order, or what dst holds instead of the bias. Where
+ * the pixels do not fill a vector, a whole one of src and of dst is touched; else nothing beyond the pixels is.
+ */
+typedef struct {
+    const void *src;
+    const ptrdiff_t *offsets;
+    ptrdiff_t n_products;
+    const void *weights;
+    ptrdiff_t weight_pitch;
+    const void *bias;  /* channels_out elements, or NULL for zero */
+    int accumulate;    /* start from dst */
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t pixels, channels_out;  /* >= 1 */
+} fc_pixels_tile;
+
+typedef void fc_pixels(const fc_pixels_tile *tile);
+
+/* Pixels of several packed rows, side by side for each product: dst[k * dst_pitch + to ...] = src[offsets[k] + from ...]
+ * for every move, a whole vector each. They are made in their order, so that one may overwrite what the one before wrote
+ * too much; the last of a product reaches into the next one's part of dst. */
+typedef struct { ptrdiff_t from, to; } fc_move;
+
+typedef struct {
+    const void *src;
+    const ptrdiff_t *offsets;
+    ptrdiff_t n_products;
+    const fc_move *moves;
+    ptrdiff_t n_moves;
+    void *dst;
+    ptrdiff_t dst_pitch;
+} fc_unroll;
+
+typedef void fc_unroll_pixels(const fc_unroll *step);
+
 /* Weights of one input channel on their way to a panel: n taps of some output channels, of any strides and alignment.
  * Output channel j of tap t becomes panel[rows[t * step]][j], which is 0 for channels_out <= j < gemm_columns; taps whose
  * row is negative are left out. */
@@ -323,6 +363,10 @@ typedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride,
 typedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
                               ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
 
+/* dst[c * dst_pitch + r] = column c of row r of src, whose rows are row_stride_bytes apart and at any alignment. */
+typedef void fc_turn(void *dst, ptrdiff_t dst_pitch, const char *src, ptrdiff_t row_stride_bytes, ptrdiff_t rows,
+                     ptrdiff_t columns);
+
 /* Winograd's kernels of one type. */
 typedef struct {
     fc_winograd_transform *input, *weights, *output;
@@ -396,6 +440,8 @@ typedef struct {
     ptrdiff_t direct_vectors;  /* for real types; half as many for complex ones */
     ptrdiff_t gemm_pixels;     /* register tile of the GEMM kernels */
     ptrdiff_t gemm_vectors;
+    ptrdiff_t pixels_rows;     /* register tile with pixels in the lanes: output channels x vectors of pixels */
+    ptrdiff_t pixels_vectors;
     fc_load_rows *load_rows[FC_STORAGE_KINDS];
     fc_store_rows *store_rows[FC_STORAGE_KINDS];
     fc_direct *direct[FC_COMPUTE_TYPES];
@@ -404,6 +450,9 @@ typedef struct {
     fc_sum *sum[2];                /* FC_F32, FC_F64 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
+    fc_pixels *pixels[2];          /* FC_F32, FC_F64 */
+    fc_unroll_pixels *unroll[2];   /* FC_F32, FC_F64 */
+    fc_turn *turn[2];              /* of 4 and of 8 bytes */
     fc_pack_taps *pack_taps[2];    /* FC_F32, FC_F64 */
     fc_interleave *interleave[2];  /* FC_F32, FC_F64 */
     fc_depthwise *depthwise[2];    /* FC_F32, FC_F64 */
