@@ -302,8 +302,10 @@ typedef struct {
     ptrdiff_t height, width;  /* >= 1 */
     void *dst;
     ptrdiff_t dst_pitch;      /* from one v to the next */
-    ptrdiff_t vectors;        /* 1 or gemm_vectors */
+    ptrdiff_t vectors;        /* from 1 to those of fc_gradient_kernels */
     int accumulate;           /* add to what dst holds, else overwrite it */
+    const void *const *ahead; /* n_ahead lines, which are fetched meanwhile */
+    ptrdiff_t n_ahead;
 } fc_gradient_tile;
 
 typedef void fc_gradient(const fc_gradient_tile *tile);
@@ -315,6 +317,8 @@ typedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n);
 typedef struct {
     fc_gradient *products, *dots;
     fc_gradient_totals *totals;
+    ptrdiff_t vectors;  /* most of a panel of products */
+    ptrdiff_t rows;     /* in registers at once, of such a panel */
 } fc_gradient_kernels;
 
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */

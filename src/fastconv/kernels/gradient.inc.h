@@ -9,6 +9,15 @@
  */
 #define DOT_ROWS 12
 
+#define ROWS_OF(vectors) \
+    ((vectors) == FC_GRADIENT_VECTORS ? FC_GRADIENT_ROWS : (vectors) == 3 ? 9 : FC_GEMM_PIXELS)
+
+/* Of what is to be fetched meanwhile, the share of one of several groups. */
+FC_INLINE void FC_ID(gradient_fetch)(const fc_gradient_tile *tile, ptrdiff_t group, ptrdiff_t groups) {
+    for (ptrdiff_t i = group * tile->n_ahead / groups; i < (group + 1) * tile->n_ahead / groups; i++)
+        __builtin_prefetch(tile->ahead[i]);
+}
+
 /* The first elements of `rows` rows of the matrix, from row number `first` on. */
 FC_INLINE void FC_ID(gradient_rows)(const FC_T **x, const fc_gradient_tile *tile, ptrdiff_t first, int rows) {
     ptrdiff_t channel = first / tile->n_taps, tap = first % tile->n_taps;
@@ -29,7 +38,7 @@ FC_INLINE void FC_ID(gradient_add)(const fc_gradient_tile *tile, FC_T *dst, FC_I
 
 FC_INLINE void FC_ID(gradient_product)(const fc_gradient_tile *tile, ptrdiff_t first, int rows, int vectors) {
     const FC_T *x[FC_GEMM_PIXELS], *grad = tile->grad;
-    FC_ID(vec) acc[FC_GEMM_PIXELS][FC_GEMM_VECTORS];
+    FC_ID(vec) acc[FC_GEMM_PIXELS][FC_GRADIENT_VECTORS];
     FC_ID(gradient_rows)(x, tile, first, rows);
     FC_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -39,7 +48,7 @@ FC_INLINE void FC_ID(gradient_product)(const fc_gradient_tile *tile, ptrdiff_t f
     }
     for (ptrdiff_t y = 0; y < tile->height; y++) {
         for (ptrdiff_t i = y * tile->src_pitch, stop = i + tile->width; i < stop; i++, grad += FC_LANES) {
-            FC_ID(vec) g[FC_GEMM_VECTORS];
+            FC_ID(vec) g[FC_GRADIENT_VECTORS];
             FC_UNROLL
             for (int v = 0; v < vectors; v++)
                 g[v] = FC_ID(load)(grad + v * tile->grad_pitch);
@@ -63,7 +72,7 @@ FC_INLINE void FC_ID(gradient_product)(const fc_gradient_tile *tile, ptrdiff_t f
 FC_INLINE void FC_ID(gradient_product_of)(const fc_gradient_tile *tile, ptrdiff_t first, ptrdiff_t rows, int vectors) {
 #define CASE(n)                                                \
     case n:                                                    \
-        if (n <= FC_GEMM_PIXELS)                               \
+        if (n <= ROWS_OF(vectors))                             \
             FC_ID(gradient_product)(tile, first, n, vectors);  \
         break
     switch (rows) {
@@ -73,14 +82,21 @@ FC_INLINE void FC_ID(gradient_product_of)(const fc_gradient_tile *tile, ptrdiff_
 #undef CASE
 }
 
-static void FC_ID(gradient_products)(const fc_gradient_tile *tile) {
-    const ptrdiff_t rows = tile->channels * tile->n_taps, groups = (rows + FC_GEMM_PIXELS - 1) / FC_GEMM_PIXELS;
+FC_INLINE void FC_ID(gradient_vectors)(const fc_gradient_tile *tile, int vectors) {
+    const ptrdiff_t rows = tile->channels * tile->n_taps, groups = (rows + ROWS_OF(vectors) - 1) / ROWS_OF(vectors);
     for (ptrdiff_t g = 0; g < groups; g++) {
         const ptrdiff_t first = g * rows / groups, stop = (g + 1) * rows / groups;
-        if (tile->vectors == FC_GEMM_VECTORS)
-            FC_ID(gradient_product_of)(tile, first, stop - first, FC_GEMM_VECTORS);
-        else
-            FC_ID(gradient_product_of)(tile, first, stop - first, 1);
+        FC_ID(gradient_fetch)(tile, g, groups);
+        FC_ID(gradient_product_of)(tile, first, stop - first, vectors);
+    }
+}
+
+static void FC_ID(gradient_products)(const fc_gradient_tile *tile) {
+    switch (tile->vectors) {
+        case 1: FC_ID(gradient_vectors)(tile, 1); break;
+        case 2: FC_ID(gradient_vectors)(tile, 2); break;
+        case 3: FC_ID(gradient_vectors)(tile, FC_GRADIENT_VECTORS < 3 ? 1 : 3); break;
+        default: FC_ID(gradient_vectors)(tile, FC_GRADIENT_VECTORS); break;
     }
 }
 
@@ -127,6 +143,7 @@ static void FC_ID(gradient_dots)(const fc_gradient_tile *tile) {
     const ptrdiff_t rows = tile->channels * tile->n_taps, groups = (rows + DOT_ROWS - 1) / DOT_ROWS;
     for (ptrdiff_t g = 0; g < groups; g++) {
         const ptrdiff_t first = g * rows / groups, stop = (g + 1) * rows / groups;
+        FC_ID(gradient_fetch)(tile, g, groups);
 #define CASE(n)                             \
     case n:                                 \
         FC_ID(gradient_dot)(tile, first, n); \
@@ -153,3 +170,4 @@ static void FC_ID(gradient_totals)(void *dst, const void *src, ptrdiff_t n) {
 }
 
 #undef DOT_ROWS
+#undef ROWS_OF
