@@ -32,6 +32,7 @@ cdef struct Call:
     char *dw
     ptrdiff_t channel_block, panel_block
     ptrdiff_t n_channel_blocks, n_panel_blocks
+    bint in_place        # kernels read rows of the gradient where they are
     ptrdiff_t sum_pitch  # of a block, from one vector to the next, in elements
     ptrdiff_t sum_bytes  # of a panel of a block
     ptrdiff_t thread_bytes
@@ -138,6 +139,8 @@ cdef class Driver(Geometry):
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(grad)
         call.arrays.bias = NULL
         call.dw = cnp.PyArray_BYTES(out)
+        call.in_place = self.dots and self.copies and call.arrays.out.x == self.computed_bytes and cnp.PyArray_ISALIGNED(
+            grad)
         self.make_blocks(&call, get_num_threads() if threads is None else threads)
         items = self.groups * call.n_channel_blocks * call.n_panel_blocks
         if items == 0:
@@ -241,12 +244,15 @@ cdef class Driver(Geometry):
         cdef const Arrays *arrays = &call.arrays
         cdef fc_gradient_tile tile
         cdef ptrdiff_t p, c, i, ahead
-        for p in range(block.panels):
+        cdef bint in_place = call.in_place and block.columns >= self.lanes
+        for p in range(0 if in_place else block.panels):
             self.pack_grad(arrays, scratch, block, block.panel + p, scratch.grad + p * self.grad_bytes())
         tile.src, tile.channel_pitch, tile.src_pitch = scratch.packed, self.channel_pitch, self.pitch
         tile.taps, tile.n_taps = self.tap_offsets, self.taps
         tile.height, tile.width = block.rows, block.columns
         tile.grad_pitch = self.grad_pitch if self.dots else block.rows * block.columns * self.lanes
+        if in_place:
+            tile.grad_pitch = arrays.out.y // self.computed_bytes
         tile.dst_pitch = call.sum_pitch
         tile.accumulate = block.n > 0 or block.outer > 0 or block.y0 > 0 or block.x0 > 0
         for i in range((call.channel_block + self.pack_block - 1) // self.pack_block):
@@ -265,7 +271,10 @@ cdef class Driver(Geometry):
             else:
                 ahead = 0
             for p in range(block.panels):
-                tile.grad = scratch.grad + p * self.grad_bytes()
+                if in_place:
+                    tile.grad = self.grad_of(arrays, scratch, block, block.panel + p)
+                else:
+                    tile.grad = scratch.grad + p * self.grad_bytes()
                 tile.dst = scratch.sums + p * call.sum_bytes + c * self.taps * self.lanes * self.computed_bytes
                 tile.ahead = scratch.ahead + p * ahead // block.panels
                 tile.n_ahead = (p + 1) * ahead // block.panels - p * ahead // block.panels

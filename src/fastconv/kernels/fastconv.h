@@ -286,11 +286,11 @@ typedef struct {
  *
  *     products  dst[v][row][lane] += sum over positions (y, x) of sample * grad[v][position][lane], a lane being an output
  *               channel; [position] is y * width + x
- *     dots      dst[row][lane] += sum over y and every x = lane modulo lanes of sample * grad[y][x], one output channel
+ *     dots      dst[row], a vector whose lanes add up to the sum over positions of sample * grad[y][x], of one channel
  *
  *     sample    src[channel * channel_pitch + taps[tap] + y * src_pitch + x]
  *
- * The rows of src and of grad may be read up to round_up(width, lanes) elements by dots. */
+ * Where width < lanes, dots may read rows of src and of grad up to a whole vector. */
 typedef struct {
     const void *src;
     ptrdiff_t channels, channel_pitch;
