@@ -161,8 +161,11 @@ PHASES_LIMIT: Final = 256
 # of the input that they reach is to stay in L2.
 GRADIENT_BAND: Final = 16 * 1024
 
-# Positions of a tile: a panel of gradients stays in L1, and a tile is long enough to pay for the sums it is added to.
-GRADIENT_POSITIONS: Final = 256
+# Bytes of a panel of gradients, which stays in L1 while all samples pass by.
+GRADIENT_PANEL_BYTES: Final = 32 * 1024
+
+# Lines of samples that are fetched while those before are at work.
+GRADIENT_AHEAD: Final = 512
 
 # Bytes of the gradients of a tile of one channel, where positions are in the lanes: they share L1 with the samples.
 GRADIENT_DOT_BYTES: Final = 16 * 1024
@@ -170,8 +173,9 @@ GRADIENT_DOT_BYTES: Final = 16 * 1024
 # What a multiply-add takes where positions are in the lanes, which loads a vector for each and is misaligned mostly.
 GRADIENT_DOT_STEPS: Final = 2.0
 
-# Bytes of the packed samples of a block of channels, and of its sums; both share L2. One channel may take more.
-GRADIENT_PACKED_BYTES: Final = 448 * 1024
+# Bytes of packed samples, which share L1 with a panel of gradients, and of the sums of a block, which stay in L2. One
+# channel may take more.
+GRADIENT_PACKED_BYTES: Final = 20 * 1024
 GRADIENT_SUM_BYTES: Final = 1024 * 1024
 GRADIENT_LIMIT_BYTES: Final = 3 * 1024 * 1024
 

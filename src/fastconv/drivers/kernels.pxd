@@ -271,6 +271,8 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t dst_pitch
         ptrdiff_t vectors
         int accumulate
+        const void *const *ahead
+        ptrdiff_t n_ahead
 
     ctypedef void fc_gradient(const fc_gradient_tile *tile) noexcept nogil
     ctypedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n) noexcept nogil
@@ -279,6 +281,9 @@ cdef extern from "fastconv.h" nogil:
         fc_gradient *products
         fc_gradient *dots
         fc_gradient_totals *totals
+        ptrdiff_t vectors
+        ptrdiff_t rows
+
     ctypedef enum fc_activation:
         FC_IDENTITY
 

@@ -379,11 +379,11 @@ typedef struct {
  *
  *     products  dst[v][row][lane] += sum over positions (y, x) of sample * grad[v][position][lane], a lane being an output
  *               channel; [position] is y * width + x
- *     dots      dst[row][lane] += sum over y and every x = lane modulo lanes of sample * grad[y][x], one output channel
+ *     dots      dst[row], a vector whose lanes add up to the sum over positions of sample * grad[y][x], of one channel
  *
  *     sample    src[channel * channel_pitch + taps[tap] + y * src_pitch + x]
  *
- * The rows of src and of grad may be read up to round_up(width, lanes) elements by dots. */
+ * Where width < lanes, dots may read rows of src and of grad up to a whole vector. */
 typedef struct {
     const void *src;
     ptrdiff_t channels, channel_pitch;
@@ -395,8 +395,10 @@ typedef struct {
     ptrdiff_t height, width;  /* >= 1 */
     void *dst;
     ptrdiff_t dst_pitch;      /* from one v to the next */
-    ptrdiff_t vectors;        /* 1 or gemm_vectors */
+    ptrdiff_t vectors;        /* from 1 to those of fc_gradient_kernels */
     int accumulate;           /* add to what dst holds, else overwrite it */
+    const void *const *ahead; /* n_ahead lines, which are fetched meanwhile */
+    ptrdiff_t n_ahead;
 } fc_gradient_tile;
 
 typedef void fc_gradient(const fc_gradient_tile *tile);
@@ -408,6 +410,8 @@ typedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n);
 typedef struct {
     fc_gradient *products, *dots;
     fc_gradient_totals *totals;
+    ptrdiff_t vectors;  /* most of a panel of products */
+    ptrdiff_t rows;     /* in registers at once, of such a panel */
 } fc_gradient_kernels;
 typedef enum {
     FC_IDENTITY, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SIGMOID, FC_SILU, FC_GELU, FC_HARDSWISH, FC_TANH
