@@ -176,7 +176,7 @@ def plan_split(problem: ConvProblem, level: str, make: Make, which: Sequence[int
         schedule = None
         if not any(phase.empty for phase in part):
             axes = tuple(phase.axis for phase in part)
-            schedule = make(problem._replace(axes=axes, flip=False, activation=None), level)
+            schedule = make(problem.without_epilogue()._replace(axes=axes, flip=False), level)
             cost += schedule.cost + _tunables.PHASE_STEPS
         parts.append((part, schedule))
     return Choice("phases", Split(problem, level, parts), None, cost)
@@ -224,7 +224,7 @@ def plan_together(problem: ConvProblem, level: str) -> Choice:
         return Choice("phases")
     (union_y, begin_y), (union_x, begin_x) = union_of(parts_y, y), union_of(parts_x, x)
     outer_taps = math.prod(axis.k for axis in axes[:-2])
-    item = compute.dtype.itemsize
+    item: int = compute.dtype.itemsize
     sizes = levels.describe(level)
     panel = sizes["gemm_vectors"] * (sizes["vector_bytes"] // item)
     rows, columns = make_segments(union_y, 1), make_segments(union_x, 1)
