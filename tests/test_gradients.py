@@ -49,7 +49,7 @@ def inner(a, b, dtype):
     return total if dtype.kind not in "iu" else int(total) % 2 ** (8 * dtype.itemsize)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(problems(), st.sampled_from(["float64", "int16", "uint64", "complex128"]), st.booleans())
 def test_adjoint_identities(problem, name, conj):
     x_shape, w_shape, options = problem

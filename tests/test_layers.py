@@ -31,14 +31,16 @@ RANKS = (
     {"core", "_windows"},
     {"_plan"},
     {"planners.fft", "planners.phases"},
-    {"planners.gradient"},
+    {"planners.depthwise", "planners.gradient"},
     {f"planners.{name}" for name in ("direct", "gemm", "parts", "reference", "separable", "winograd")},
+    {"planners.pixels"},
     {"planners.tiles"},
     {"planners"},
     {"_problem"},
     {
         f"drivers.{name}"
         for name in (
+            "depthwise",
             "direct",
             "fft",
             "gate",
@@ -46,6 +48,7 @@ RANKS = (
             "gradient",
             "lane",
             "phases",
+            "pixels",
             "separable",
             "windows",
             "winograd",

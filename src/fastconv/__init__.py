@@ -18,7 +18,7 @@ One way through, each layer knowing only what is below it::
        |              |    |   |   conv_transpose, conv_grad
        |   _planned   |    |   |   plan: weights packed once, any number and size of inputs
        |      |       |    |   |
-       +---- core ----+----|---+   conv
+       +---- core ----+----|---+-- _windows    conv; im2col and col2im, which plan nothing and go to their driver
               |            |
             _plan          |     ConvProblem + CPU level -> the cheapest algorithm, and why not the others
               |            |

@@ -16,7 +16,7 @@ from . import _tunables
 from ._epilogue import cast_into, finish
 from ._errors import ConvError
 from ._problem import ConvProblem
-from .planners.direct import plan_direct
+from .planners.depthwise import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
 from .planners.parts import PartsDriver, in_parts
@@ -167,6 +167,19 @@ def affordable(choice: Choice, problem: ConvProblem) -> Choice:
     )
 
 
+def choices_of(problem: ConvProblem, level: str) -> list[Choice]:
+    """Return what every algorithm makes of a problem.
+
+    Where phases serve, nothing else does, whatever the cost: a tap that is not finite would show which was taken.
+    """
+    phases = affordable(plan_parts_of_phases(problem, level), problem)
+    if phases.driver is not None:
+        others = [Choice(name, refusal="multiplies the zeros between samples") for name in PLANNERS]
+        return [phases, *others]
+    choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
+    return [*choices, phases] if any(axis.input_dilation > 1 for axis in problem.axes) else choices
+
+
 @lru_cache(maxsize=1024)
 def make(problem: ConvProblem, level: str) -> Schedule:
     """Return the schedule of a problem at a level.
@@ -180,9 +193,7 @@ def make(problem: ConvProblem, level: str) -> Schedule:
         # The one algorithm that reads and writes other dtypes than it computes in.
         choices = [affordable(PLANNERS["direct"](problem, level), problem)]
     elif problem.algorithm == "auto":
-        choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
-        if any(axis.input_dilation > 1 for axis in problem.axes):
-            choices.append(affordable(plan_parts_of_phases(problem, level), problem))
+        choices = choices_of(problem, level)
     else:
         choices = [affordable(PLANNERS[problem.algorithm](problem, level), problem)]
         if choices[0].driver is None:
