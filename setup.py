@@ -19,12 +19,16 @@ SOURCES = {
     "tile": [],
     "direct": [],
     "gemm": [],
+    "pixels": [],
     "fft": [],
     "winograd": [],
+    "phases": [],
     "gradient": [],
+    "depthwise": [],
     "separable": [],
     "lane": [],
     "gate": [],
+    "windows": [],
 }
 HEADERS = sorted(
     str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)

@@ -107,6 +107,8 @@ def describe(str name):
         "gemm_vectors": level.gemm_vectors,
         "gradient_rows": level.gradient[0].rows,
         "gradient_vectors": level.gradient[0].vectors,
+        "pixels_rows": level.pixels_rows,
+        "pixels_vectors": level.pixels_vectors,
     }
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from .. import _tunables
 from .._problem import Axis, ConvProblem
 from ..drivers import gradient, levels
-from .gemm import equal_share
-from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large, two_axes
+from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
 
 
 @dataclass(eq=False, repr=False, match_args=False)
