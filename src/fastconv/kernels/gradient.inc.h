@@ -130,7 +130,7 @@ FC_INLINE void FC_ID(gradient_dot)(const fc_gradient_tile *tile, ptrdiff_t first
     const ptrdiff_t last = whole ? tile->width - FC_LANES : 0;
     const ptrdiff_t line = FC_ID(gradient_share)(tile, first), lines = FC_ID(gradient_share)(tile, first + rows) - line;
     FC_ID(vec) acc[DOT_ROWS];
-    FC_ID(lane_mask) mask = {0};
+    FC_ID(lane_mask) mask = (FC_ID(vec)){0} != (FC_ID(vec)){0};
     for (int i = 0; i < FC_LANES; i++)
         mask[i] = (whole ? i >= FC_LANES - rest : i < rest) ? -1 : 0;
     FC_ID(gradient_rows)(x, tile, first, rows);
