@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarra
 def is_flat(array: np.ndarray) -> bool:
     """Return whether the samples of an image, behind batch and channels, are one row of equal steps."""
     sizes = [(n, step) for n, step in zip(array.shape[2:], array.strides[2:], strict=True) if n > 1]
-    return all(outer[1] == inner[0] * inner[1] for outer, inner in zip(sizes, sizes[1:], strict=False))
+    return all(outer[1] == inner[0] * inner[1] for outer, inner in pairwise(sizes))
 
 
 def flattened(problem: ConvProblem, x: np.ndarray, grad: np.ndarray) -> tuple[ConvProblem, np.ndarray, np.ndarray]:
