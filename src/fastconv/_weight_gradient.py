@@ -112,6 +112,7 @@ def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarra
         return
     if is_pointwise(problem) and len(problem.axes) > 1:
         problem, x, grad = flattened(problem, x, grad)
+        dw = dw.reshape(*dw.shape[:2], *(1 for _ in problem.axes))
     driver = plan_of(problem, levels.current())
     if driver is None and problem.dtype.char in "FD" and problem.algorithm != "reference":
         by_parts(problem, x, grad, dw, threads)
