@@ -70,6 +70,9 @@ def test_every_dtype(dtype):
     for groups in (1, 3):
         options = {"layout": "NCHW", "padding": 1, "groups": groups, "most": 2}
         check(data((2, 3, 7, 9), dtype, most=2), (12, 3 // groups, 3, 2), **options)
+        for layout in ("NCHW", "NHWC"):
+            pointwise = data((2, 3, 7, 9) if layout == "NCHW" else (2, 7, 9, 3), dtype, most=2)
+            check(pointwise, (12, 3 // groups, 1, 1), layout=layout, groups=groups, most=2)
     check(data((6, 9), dtype, most=2), (3, 2), most=2)
 
 

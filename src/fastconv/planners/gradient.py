@@ -61,7 +61,14 @@ def plan_gradient(problem: ConvProblem, level: str) -> Choice:
         panel=panel,
         channel_block=channel_block,
         panel_block=equal_share(panels, max(_tunables.GRADIENT_SUM_BYTES // (sum_bytes * channel_block), 1), 1),
-        pack_block=pack_block(channel_block, taps, _tunables.GRADIENT_PACKED_BYTES // channel_bytes, sizes),
+        pack_block=pack_block(
+            channel_block,
+            taps,
+            _tunables.GRADIENT_PACKED_BYTES // channel_bytes,
+            sizes["gradient_rows"],
+            # Channels that are neighbours are turned into rows a vector at a time.
+            lanes if problem.channel_axis > problem.spatial_axes[-1] else 1,
+        ),
         most_ahead=_tunables.GRADIENT_AHEAD,
     )
     return Choice("gradient", gradient.Driver(problem, tiles), tiles)
@@ -73,15 +80,16 @@ def prefers_dots(channels_out: int, width: int, lanes: int) -> bool:
     return channels_out / lanes * _tunables.GRADIENT_DOT_STEPS / filled < -(-channels_out // lanes)
 
 
-def pack_block(channels: int, taps: int, fits: int, sizes: dict[str, Any]) -> int:
-    """Return how many channels to pack together, at most what fits, so that their taps fill the register tiles."""
+def pack_block(channels: int, taps: int, fits: int, rows: int, unit: int) -> int:
+    """Return how many channels to pack together: as fits, in whole units, and so that taps fill the register tiles."""
 
     def register_tiles(n: int) -> int:
         blocks, rest = divmod(channels, n)
-        return blocks * -(-n * taps // sizes["gradient_rows"]) + -(-rest * taps // sizes["gradient_rows"])
+        return blocks * -(-n * taps // rows) + -(-rest * taps // rows)
 
     most = max(min(fits, channels), 1)
-    return min(range(most, 0, -1), key=register_tiles)
+    unit = unit if most >= unit else 1
+    return min(range(most // unit * unit, 0, -unit), key=register_tiles)
 
 
 def tile_shape(height: int, width: int, positions: int) -> tuple[int, int]:
