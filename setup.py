@@ -22,6 +22,7 @@ SOURCES = {
     "fft": [],
     "winograd": [],
     "separable": [],
+    "quantised": [],
     "lane": [],
     "gate": [],
 }

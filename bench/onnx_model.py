@@ -1,13 +1,13 @@
-"""An ONNX model of one convolution, written without the onnx package.
+"""ONNX models of one convolution, written without the onnx package.
 
-The libraries that run ONNX take a serialised ModelProto. One Conv node needs a dozen of its fields, and a
+The libraries that run ONNX take a serialised ModelProto. One node needs a dozen of its fields, and a
 protobuf message is a run of (tag, payload) pairs, so it is written here directly. The field numbers are
 those of onnx/onnx.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ IR_VERSION = 8
 OPSET_VERSION = 13
 
 # enum values of onnx.proto
-_FLOAT = 1
+_ELEMENTS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}
 _ATTRIBUTE_INT = 2
+_ATTRIBUTE_STRING = 3
 _ATTRIBUTE_INTS = 7
 
 _VARINT = 0
@@ -28,38 +29,62 @@ _BYTES = 2
 
 def conv_model(w: NDArray[np.float32], layer: Layer) -> bytes:
     """ModelProto of ``y = Conv(x)`` with the float32 weights `w` and the geometry of `layer`."""
-    node = _text(1, "x") + _text(1, "w") + _text(2, "y") + _text(3, "conv") + _text(4, "Conv")
-    node += _attribute("strides", [layer.stride] * 2) + _attribute("pads", [layer.pad] * 4)
-    node += _attribute("dilations", [layer.dilation] * 2) + _attribute("kernel_shape", [layer.kh, layer.kw])
-    node += _group(layer.groups)
-    graph = _bytes(1, node) + _text(2, "layer") + _bytes(5, _weights(w))
-    graph += _bytes(11, _value("x", layer.x_shape)) + _bytes(12, _value("y", layer.y_shape))
+    attributes = {
+        "strides": [layer.stride] * 2,
+        "pads": [layer.pad] * 4,
+        "dilations": [layer.dilation] * 2,
+        "kernel_shape": [layer.kh, layer.kw],
+        "group": layer.groups,
+    }
+    return model("Conv", {"x": (layer.x_shape, np.dtype(np.float32)), "w": w}, attributes, np.dtype(np.float32))
+
+
+def model(
+    operator: str,
+    inputs: Mapping[str, NDArray | tuple[Sequence[int], np.dtype]],
+    attributes: Mapping[str, Sequence[int] | int | str],
+    result: np.dtype,
+) -> bytes:
+    """ModelProto of ``y = operator(*inputs)`` with a result of that dtype.
+
+    An input is an array, which becomes a constant, or (shape, dtype), which is asked for when the model runs. One
+    called "" is left out.
+    """
+    node = b"".join(_text(1, name) for name in inputs) + _text(2, "y") + _text(3, "node") + _text(4, operator)
+    node += b"".join(_attribute(name, value) for name, value in attributes.items())
+    graph = _bytes(1, node) + _text(2, "layer")
+    for name, value in inputs.items():
+        if isinstance(value, tuple):
+            graph += _bytes(11, _value(name, *value))
+        elif name:
+            graph += _bytes(5, _constant(name, value))
+    graph += _bytes(12, _text(1, "y") + _bytes(2, _bytes(1, _number(1, _ELEMENTS[result.name]))))
     opset = _text(1, "") + _number(2, OPSET_VERSION)
     return _number(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, opset)
 
 
-def _attribute(name: str, values: Sequence[int]) -> bytes:
-    """AttributeProto of a list, as field 5 of a NodeProto."""
-    numbers = b"".join(_number(8, value) for value in values)
-    return _bytes(5, _text(1, name) + numbers + _number(20, _ATTRIBUTE_INTS))
+def _attribute(name: str, value: Sequence[int] | int | str) -> bytes:
+    """AttributeProto, as field 5 of a NodeProto."""
+    if isinstance(value, str):
+        payload = _bytes(4, value.encode()) + _number(20, _ATTRIBUTE_STRING)
+    elif isinstance(value, int):
+        payload = _number(3, value) + _number(20, _ATTRIBUTE_INT)
+    else:
+        payload = b"".join(_number(8, number) for number in value) + _number(20, _ATTRIBUTE_INTS)
+    return _bytes(5, _text(1, name) + payload)
 
 
-def _group(groups: int) -> bytes:
-    """AttributeProto of the one attribute that is a single number, as field 5 of a NodeProto."""
-    return _bytes(5, _text(1, "group") + _number(3, groups) + _number(20, _ATTRIBUTE_INT))
-
-
-def _weights(w: NDArray[np.float32]) -> bytes:
+def _constant(name: str, array: NDArray) -> bytes:
     """TensorProto; its raw data are little-endian."""
-    dims = b"".join(_number(1, size) for size in w.shape)
-    data = np.ascontiguousarray(w, dtype="<f4").tobytes()
-    return dims + _number(2, _FLOAT) + _text(8, "w") + _bytes(9, data)
+    dims = b"".join(_number(1, size) for size in array.shape)
+    data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    return dims + _number(2, _ELEMENTS[array.dtype.name]) + _text(8, name) + _bytes(9, data)
 
 
-def _value(name: str, shape: Sequence[int]) -> bytes:
-    """ValueInfoProto of a float32 tensor."""
+def _value(name: str, shape: Sequence[int], dtype: np.dtype) -> bytes:
+    """ValueInfoProto of a tensor."""
     dims = b"".join(_bytes(1, _number(1, size)) for size in shape)
-    tensor = _number(1, _FLOAT) + _bytes(2, dims)
+    tensor = _number(1, _ELEMENTS[dtype.name]) + _bytes(2, dims)
     return _text(1, name) + _bytes(2, _bytes(1, tensor))
 
 

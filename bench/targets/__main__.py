@@ -32,6 +32,7 @@ IN_PROCESS: dict[str, Group] = {
     "cnn": layer_rows.cnn,
     "peak": layer_rows.peak,
     "depthwise": layer_rows.depthwise,
+    "int8": layer_rows.int8,
     "numpy": dropin_rows.numpy_convolve,
     "signal1d": dropin_rows.signal1d,
     "large": dropin_rows.large,

@@ -16,7 +16,7 @@ One way through, each layer knowing only what is below it::
        |                |      |
      _pairs          _filters  |   two arrays convolved with each other; results with a dtype of their own, passes
        |              |    |   |
-       +---- core ----+----|---+   conv, plan
+       +---- core ----+----|---+   conv, plan; beside it _quantised, the same for bytes
               |            |
             _plan          |     ConvProblem + CPU level -> the cheapest algorithm, and why not the others
               |            |

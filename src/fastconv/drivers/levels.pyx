@@ -105,6 +105,8 @@ def describe(str name):
         "direct_vectors": level.direct_vectors,
         "gemm_pixels": level.gemm_pixels,
         "gemm_vectors": level.gemm_vectors,
+        "int8_pixels": level.int8_pixels,
+        "int8_chunk": level.int8_chunk,
     }
 
 
