@@ -29,7 +29,7 @@ _BYTES = 2
 
 def conv_model(w: NDArray[np.float32], layer: Layer) -> bytes:
     """ModelProto of ``y = Conv(x)`` with the float32 weights `w` and the geometry of `layer`."""
-    attributes = {
+    attributes: dict[str, Sequence[int] | int | str] = {
         "strides": [layer.stride] * 2,
         "pads": [layer.pad] * 4,
         "dilations": [layer.dilation] * 2,

@@ -9,9 +9,10 @@ inside. A wrapper returns None where its library does not offer the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,7 +181,8 @@ def onnxruntime_qlinear(x: NDArray, scaling: Sequence[Any], attributes: Mapping[
     x_scale, x_zero_point, w, *others = scaling
     names = ("x_scale", "x_zero_point", "w", "w_scale", "w_zero_point", "y_scale", "y_zero_point")
     values = map(np.asarray, (x_scale, x_zero_point, w, *others))
-    inputs = {"x": (x.shape, x.dtype), **dict(zip(names, values, strict=True))}
+    inputs: dict[str, NDArray | tuple[Sequence[int], np.dtype]] = {"x": (x.shape, x.dtype)}
+    inputs |= dict(zip(names, values, strict=True))
     return onnxruntime_model(model("QLinearConv", inputs, attributes, scaling[-1].dtype), x)
 
 

@@ -43,7 +43,9 @@ def sums(x, w, x_zero=0, w_zero=0, *, group=1, strides=None, dilations=None, pad
     w = w.reshape(group, -1, *w.shape[1:])
     result = np.zeros((len(x), group, w.shape[1], *out), np.int64)
     for tap in np.ndindex(*w.shape[3:]):
-        places = [slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, dilations, out, strides)]
+        places = [
+            slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, dilations, out, strides, strict=True)
+        ]
         result += np.einsum("ngc...,goc->ngo...", x[(..., *places)], w[(..., *tap)])
     return result.reshape(len(x), -1, *out).astype(np.int32)
 
@@ -240,8 +242,10 @@ def test_results_of_any_strides(any_level, integer):
         np.zeros(expected.shape, dtype.newbyteorder()),
     ]
     for out in outs:
-        result = nn.conv_integer(x, w, 9, out=out) if integer else nn.qlinear_conv(
-            x, 0.01, 9, w, 1, 0, 1, np.int8(4), out=out
+        result = (
+            nn.conv_integer(x, w, 9, out=out)
+            if integer
+            else nn.qlinear_conv(x, 0.01, 9, w, 1, 0, 1, np.int8(4), out=out)
         )
         assert result is out
         np.testing.assert_array_equal(out, expected)
@@ -257,7 +261,9 @@ def test_nothing_beside_the_result_is_touched(any_level):
         assert_same(nn.conv_integer(x, w, 3, out=fences[2].array(expected.shape, "int32", side)), expected)
         expected = scaled(expected, 0.004, np.uint8(9))
         shape = expected.shape
-        assert_same(nn.qlinear_conv(x, 0.004, 3, w, 1, 0, 1, np.uint8(9), out=fences[2].array(shape, "u1", side)), expected)
+        assert_same(
+            nn.qlinear_conv(x, 0.004, 3, w, 1, 0, 1, np.uint8(9), out=fences[2].array(shape, "u1", side)), expected
+        )
         last = fences[2].array((shape[0], *shape[2:], shape[1]), "u1", side).transpose(0, 3, 1, 2)
         np.testing.assert_array_equal(nn.qlinear_conv(x, 0.004, 3, w, 1, 0, 1, np.uint8(9), out=last), expected)
 
@@ -508,7 +514,7 @@ class TestOnnxruntime:
             }
             theirs = self.run("QLinearConv", x, constants, attributes, x_dtype)
             assert_same(nn.qlinear_conv(x, **constants, **attributes), theirs)
-            assert 20 < len(np.unique(theirs))
+            assert len(np.unique(theirs)) > 20
 
     @pytest.mark.parametrize("w_dtype", ["uint8", "int8"])
     def test_conv_integer(self, w_dtype):

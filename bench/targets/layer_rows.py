@@ -102,8 +102,8 @@ def int8(effort: Effort) -> Iterator[Row]:
         rng = np.random.default_rng(0)
         x = rng.integers(0, 256, (1, channels, size, size), np.uint8)
         w = rng.integers(-128, 128, (channels_out, channels, taps, taps), np.int8)
-        attributes = {"pads": [taps // 2] * 4, "strides": [1, 1]}
+        pads = [taps // 2] * 4
         scaling = (np.float32(0.02), np.uint8(128), w, np.float32(0.01), np.int8(0), np.float32(1.3), np.uint8(128))
-        ours = partial(plan_qlinear_conv(*scaling, **attributes), x)
-        theirs = ("onnxruntime", onnxruntime_qlinear(x, scaling, attributes))
+        ours = partial(plan_qlinear_conv(*scaling, pads=pads), x)
+        theirs = ("onnxruntime", onnxruntime_qlinear(x, scaling, {"pads": pads}))
         yield against("qlinear_conv, each int8 layer, against onnxruntime", name, 0.8, ours, theirs, (x, w), effort)

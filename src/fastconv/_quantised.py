@@ -152,9 +152,7 @@ def one_or_each(array: np.ndarray, name: str, channels: int | None) -> np.ndarra
     return array
 
 
-def check_scaling(
-    x_scale: Any, w_scale: Any, y_scale: Any, y_zero_point: Any, bias: Any, channels_out: int
-) -> Scaling:
+def check_scaling(x_scale: Any, w_scale: Any, y_scale: Any, y_zero_point: Any, bias: Any, channels_out: int) -> Scaling:
     """Check what QLinearConv has beyond ConvInteger."""
     of_x, of_y = check_scale(x_scale, "x_scale"), check_scale(y_scale, "y_scale")
     of_w = check_scale(w_scale, "w_scale", channels_out)
@@ -390,7 +388,7 @@ def make_axes(x_shape: tuple[int, ...], w_shape: tuple[int, ...], attributes: At
         if axis.n + axis.lo + axis.hi > _problem.SIZE_LIMIT or axis.window > _problem.SIZE_LIMIT:
             raise ConvError(f"pads: got {axis}, allowed: a padded axis of at most {_problem.SIZE_LIMIT} samples")
     single = Axis(1, 1, 1, 1, 1, 0, 0, "constant")
-    z, y, x = (*(single,) * (3 - rank), *axes)
+    z, y, x = [single] * (3 - rank) + list(axes)
     return z, y, x
 
 

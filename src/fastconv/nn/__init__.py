@@ -1,4 +1,4 @@
-"""Convolutions of network layers, with the signatures of torch.nn.functional, on NumPy arrays; quantised ones as ONNX's.
+"""Convolutions of network layers on NumPy arrays: torch.nn.functional's signatures; for quantised ones ONNX's.
 
 https://docs.pytorch.org/docs/stable/nn.functional.html#convolution-functions
 https://onnx.ai/onnx/operators/
