@@ -21,10 +21,13 @@ SOURCES = {
     "gemm": [],
     "fft": [],
     "winograd": [],
+    "phases": [],
+    "gradient": [],
     "separable": [],
     "quantised": [],
     "lane": [],
     "gate": [],
+    "windows": [],
 }
 HEADERS = sorted(
     str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)

@@ -29,14 +29,30 @@ _BYTES = 2
 
 def conv_model(w: NDArray[np.float32], layer: Layer) -> bytes:
     """ModelProto of ``y = Conv(x)`` with the float32 weights `w` and the geometry of `layer`."""
-    attributes: dict[str, Sequence[int] | int | str] = {
+    return model("Conv", {"x": (layer.x_shape, np.dtype(np.float32)), "w": w}, _geometry(layer), np.dtype(np.float32))
+
+
+def qlinear_conv_model(w: NDArray[np.int8], layer: Layer, scales: tuple[float, float, float]) -> bytes:
+    """ModelProto of ``y = QLinearConv(x)``: x and y are uint8 with zero points of 128, w int8 with one of 0.
+
+    `scales` are those of x, w and y.
+    """
+    x_scale, w_scale, y_scale = (np.array(scale, np.float32) for scale in scales)
+    middle, zero = np.array(128, np.uint8), np.array(0, np.int8)
+    names = ("x_scale", "x_zero_point", "w", "w_scale", "w_zero_point", "y_scale", "y_zero_point")
+    constants = dict(zip(names, (x_scale, middle, w, w_scale, zero, y_scale, middle), strict=True))
+    return model("QLinearConv", {"x": (layer.x_shape, middle.dtype), **constants}, _geometry(layer), middle.dtype)
+
+
+def _geometry(layer: Layer) -> dict[str, Sequence[int] | int | str]:
+    """The attributes of a convolution."""
+    return {
         "strides": [layer.stride] * 2,
         "pads": [layer.pad] * 4,
         "dilations": [layer.dilation] * 2,
         "kernel_shape": [layer.kh, layer.kw],
         "group": layer.groups,
     }
-    return model("Conv", {"x": (layer.x_shape, np.dtype(np.float32)), "w": w}, attributes, np.dtype(np.float32))
 
 
 def model(

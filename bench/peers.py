@@ -9,10 +9,9 @@ inside. A wrapper returns None where its library does not offer the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from .filters import gaussian_reach
 from .layers import Layer
 from .machine import installed
-from .onnx_model import conv_model, model
+from .onnx_model import conv_model
 
 Work = Callable[[], NDArray]
 FilterWrapper = Callable[[NDArray, NDArray], Work | None]
@@ -171,29 +170,14 @@ def onnxruntime_filter(photo: NDArray, kernel: NDArray) -> Work | None:
 
 
 def onnxruntime_layer(x: NDArray, w: NDArray, layer: Layer) -> Work | None:
-    if x.dtype != np.float32:
-        return None
-    return onnxruntime_model(conv_model(w, layer), x)
-
-
-def onnxruntime_qlinear(x: NDArray, scaling: Sequence[Any], attributes: Mapping[str, Sequence[int]]) -> Work:
-    """Return QLinearConv of x with what follows it among the operator's inputs, of which y_zero_point is the last."""
-    x_scale, x_zero_point, w, *others = scaling
-    names = ("x_scale", "x_zero_point", "w", "w_scale", "w_zero_point", "y_scale", "y_zero_point")
-    values = map(np.asarray, (x_scale, x_zero_point, w, *others))
-    inputs: dict[str, NDArray | tuple[Sequence[int], np.dtype]] = {"x": (x.shape, x.dtype)}
-    inputs |= dict(zip(names, values, strict=True))
-    return onnxruntime_model(model("QLinearConv", inputs, attributes, scaling[-1].dtype), x)
-
-
-def onnxruntime_model(serialised: bytes, x: NDArray) -> Work:
-    """Return the run of a model on one thread."""
     import onnxruntime
 
+    if x.dtype != np.float32:
+        return None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(serialised, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(conv_model(w, layer), options, providers=["CPUExecutionProvider"])
     feed = {"x": x}
     return lambda: session.run(None, feed)[0]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,8 @@ from numpy.typing import NDArray
 from bench import machine
 from bench.layers import Layer, by_name, load
 from bench.measure import OURS
-from bench.peers import fastconv_layer, onnxruntime_qlinear, torch_layer
+from bench.peers import fastconv_layer, torch_layer
 from bench.timing import Call, Effort, Timed, race
-from fastconv.nn import plan_qlinear_conv
 
 from .row import Row, against, geometric_mean
 
@@ -24,14 +22,6 @@ COMPUTE_BOUND = {
     "batch8_resnet.l2_128x28_3x3": 0.85,
     "resnet.1x1s2_512x28_1024": 0.75,
 }
-
-# Channels, height and width, taps along each, channels out.
-QUANTISED = (
-    ("u8s8 64x56 3x3 64", 64, 56, 3, 64),
-    ("u8s8 128x28 3x3 128", 128, 28, 3, 128),
-    ("u8s8 256x14 3x3 256", 256, 14, 3, 256),
-    ("u8s8 256x56 1x1 64", 256, 56, 1, 64),
-)
 
 _PEAK = "peak"
 _PEAK_SECONDS = 0.005
@@ -94,16 +84,3 @@ def _peak_probe(rates: list[float]) -> Call:
         rates.append(rate)
 
     return probe
-
-
-def int8(effort: Effort) -> Iterator[Row]:
-    """Planned quantised layers against onnxruntime, which packs its weights once too."""
-    for name, channels, size, taps, channels_out in QUANTISED:
-        rng = np.random.default_rng(0)
-        x = rng.integers(0, 256, (1, channels, size, size), np.uint8)
-        w = rng.integers(-128, 128, (channels_out, channels, taps, taps), np.int8)
-        pads = [taps // 2] * 4
-        scaling = (np.float32(0.02), np.uint8(128), w, np.float32(0.01), np.int8(0), np.float32(1.3), np.uint8(128))
-        ours = partial(plan_qlinear_conv(*scaling, pads=pads), x)
-        theirs = ("onnxruntime", onnxruntime_qlinear(x, scaling, {"pads": pads}))
-        yield against("qlinear_conv, each int8 layer, against onnxruntime", name, 0.8, ours, theirs, (x, w), effort)

@@ -1,6 +1,6 @@
 cimport numpy as cnp
 
-from fastconv.drivers.kernels cimport fc_level, fc_load_rows, fc_row_map, fc_store_rows
+from fastconv.drivers.kernels cimport fc_level, fc_load_rows, fc_pack_taps, fc_row_map, fc_store_rows
 
 cdef enum:
     MAX_OUTER = 64  # numpy's limit on axes
@@ -50,6 +50,7 @@ cdef class Geometry:
     cdef fc_load_rows *load_rows    # of the weights
     cdef fc_load_rows *load_x
     cdef fc_store_rows *store_rows
+    cdef fc_pack_taps *pack_taps
     cdef int compute
     cdef ptrdiff_t stored_bytes, computed_bytes, part_bytes, lanes
     cdef ptrdiff_t batch, groups, channels, channels_out
@@ -58,6 +59,7 @@ cdef class Geometry:
     cdef AxisSpec y
     cdef AxisSpec x
     cdef ptrdiff_t outer_taps, outer_outs, taps
+    cdef ptrdiff_t kernel_y, kernel_x
     cdef int batch_axis, channel_axis
     cdef list spatial_axes
     cdef bint flip, conj
@@ -77,11 +79,16 @@ cdef class Geometry:
 
     cdef View bind(self, cnp.ndarray array)
     cdef View bind_weights(self, cnp.ndarray w)
+    cdef void pack_channel(self, const View *w, const char *at, ptrdiff_t channels_out, const ptrdiff_t *rows,
+                           char *panel) noexcept nogil
+    cdef int dense_taps(self, const View *w) noexcept nogil
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil
     cdef void start_tile(self, const Arrays *arrays, ptrdiff_t y0, ptrdiff_t rows, ptrdiff_t x0, ptrdiff_t columns,
                          TileMap *map) noexcept nogil
     cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil
+    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, const Outer *outer,
+                            const TileMap *map, void *packed) noexcept nogil
     cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil
     cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
                          const fc_row_map *map) noexcept nogil

@@ -91,6 +91,7 @@ cdef class Driver(Geometry):
     cdef double work
     cdef const void *numbers
     cdef const ptrdiff_t *tap_offsets
+    cdef ptrdiff_t natural_order[TAPS]  # the rows of a panel that the taps of a channel go to
     cdef object keep_winograd
 
     def __init__(self, problem, plan):
@@ -102,6 +103,8 @@ cdef class Driver(Geometry):
         self.keep_winograd = (plan.numbers, plan.tap_offsets)
         self.numbers = cnp.PyArray_DATA(plan.numbers)
         self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
+        for i in range(TAPS):
+            self.natural_order[i] = i
         self.outputs = plan.outputs
         self.side = self.outputs + 2
         self.frequencies = self.side * self.side
@@ -421,20 +424,15 @@ cdef class Driver(Geometry):
                            char *panel) noexcept nogil:
         """The same as they are, output channels side by side."""
         cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c, tap, j
+        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c
         cdef const char *w = (arrays.w.data + (g * self.channels_out + p * self.panel) * arrays.w.batch
                               + first * arrays.w.channel)
-        cdef const char *at
         if call.w_plain:
             self.pack_panel(panel, w, arrays.w.batch // self.computed_bytes, n, channels * TAPS)
             return
-        memset(panel, 0, TAPS * channels * self.panel * self.computed_bytes)
         for c in range(channels):
-            for tap in range(TAPS):
-                at = w + c * arrays.w.channel + tap // 3 * arrays.w.y + tap % 3 * arrays.w.x
-                for j in range(n):
-                    memcpy(panel + j * self.computed_bytes, at + j * arrays.w.batch, self.computed_bytes)
-                panel += self.panel * self.computed_bytes
+            self.pack_channel(&arrays.w, w + c * arrays.w.channel, n, self.natural_order,
+                              panel + c * TAPS * self.panel * self.computed_bytes)
 
     cdef const char *weights_of(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t first,
                                 ptrdiff_t channels) noexcept nogil:

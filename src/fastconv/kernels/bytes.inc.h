@@ -91,11 +91,20 @@ static void gather_bytes(uint8_t *dst, ptrdiff_t pixel_pitch, const uint8_t *src
 static int32_t pack_quads(int8_t *column, ptrdiff_t position, const uint8_t *src, ptrdiff_t stride, ptrdiff_t n,
                           uint8_t flip) {
     int32_t sum = 0;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const ptrdiff_t at = position + i;
-        const int8_t weight = (int8_t)(src[i * stride] ^ flip);
-        column[at / 4 * (FC_INT8_COLUMNS * 4) + at % 4] = weight;
-        sum += weight;
+    ptrdiff_t i = 0;
+    while (i < n) {
+        const ptrdiff_t at = position + i, bytes = at % 4 == 0 && i + 4 <= n ? 4 : 1;
+        int8_t quad[4];
+        for (ptrdiff_t k = 0; k < bytes; k++) {
+            quad[k] = (int8_t)(src[(i + k) * stride] ^ flip);
+            sum += quad[k];
+        }
+        int8_t *dst = column + at / 4 * (FC_INT8_COLUMNS * 4) + at % 4;
+        if (bytes == 4)
+            __builtin_memcpy(dst, quad, 4);
+        else
+            *dst = quad[0];
+        i += bytes;
     }
     return sum;
 }

@@ -30,6 +30,7 @@
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
+#include "gradient.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -54,6 +55,7 @@
 #include "gemm.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
+#include "gradient.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -129,6 +131,8 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .sum = {sum_f32, sum_f64},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
+    .pack_taps = {pack_taps_f32, pack_taps_f64},
+    .interleave = {interleave_f32, interleave_f64},
     .fft_columns = {fft_columns_f32, fft_columns_f64},
     .fft_rows = {fft_rows_f32, fft_rows_f64},
     .fft_back = {fft_back_f32, fft_back_f64},
@@ -138,6 +142,11 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
              scatter_lanes_f32},
             {winograd_input_f64, winograd_weights_f64, winograd_output_f64, product_f64, gather_lanes_f64,
              scatter_lanes_f64},
+        },
+    .gradient =
+        {
+            {gradient_products_f32, gradient_dots_f32, gradient_totals_f32},
+            {gradient_products_f64, gradient_dots_f64, gradient_totals_f64},
         },
     .fma_chain = {fma_chain_f32, fma_chain_f64},
     .int8_pixels = FC_INT8_PIXELS,
