@@ -59,9 +59,17 @@ def scaled(total, scale, y_zero):
     return np.clip(rounded, info.min, info.max).astype(y_zero.dtype)
 
 
+# By the hash of their arguments: every level asks for the same ones, and they take longer than the rest.
+known_sums = {}
+
+
 def both(x, w, x_zero, w_zero, **attributes):
     """Compare the sums, and the bytes made of them, with the definitions."""
-    expected = sums(x, w, x_zero, w_zero, **attributes)
+    options = repr((x.dtype, x.shape, w.dtype, w.shape, np.asarray(x_zero), np.asarray(w_zero), attributes))
+    key = hash((x.tobytes(), w.tobytes(), options))
+    if key not in known_sums:
+        known_sums[key] = sums(x, w, x_zero, w_zero, **attributes)
+    expected = known_sums[key]
     out = np.full(expected.shape, 0x55555555, np.int32)
     assert nn.conv_integer(x, w, x_zero, w_zero, out=out, **attributes) is out
     assert_same(out, expected)
@@ -277,8 +285,8 @@ def test_out_may_overlap_the_input():
 
 def test_thread_counts_give_the_same_bits(any_level):
     x, w = bytes_of((3, 24, 60, 61), "int8"), bytes_of((48, 24, 3, 3), "uint8", 1)
-    expected = sums(x, w, -9, 100, pads=[1] * 4)
-    for threads in (1, 2, 5):
+    expected = nn.conv_integer(x, w, -9, 100, pads=[1] * 4, threads=1)
+    for threads in (2, 5):
         assert_same(nn.conv_integer(x, w, -9, 100, pads=[1] * 4, threads=threads), expected)
 
 
@@ -312,6 +320,13 @@ class TestPlans:
         w[...] = 0
         assert f"level: {levels.available()[-1]}" in plan.explain(x.shape)
         assert_same(plan(x), nn.qlinear_conv(x, *self.ARGUMENTS, np.int8(-4)))
+
+    @pytest.mark.parametrize("shape", [(1, 6, 500, 500), (1, 6, 3, 10**6), (1, 6, 10**6, 3), (1, 6, 3, 3)])
+    def test_workspace_does_not_grow_with_the_image(self, any_level, shape):
+        plan = nn.plan_qlinear_conv(*self.ARGUMENTS, np.int8(-4))
+        assert plan._prepare(shape).driver.workspace_bytes < 2**20
+        wide = nn.plan_qlinear_conv(1, np.uint8(0), np.ones((2048, 512, 3, 3), np.int8), 1, 0, 1, np.int8(0))
+        assert wide._prepare((1, 512, *shape[2:])).driver.workspace_bytes < 2**20
 
     def test_a_plan_is_pickled(self):
         plan = nn.plan_qlinear_conv(*self.ARGUMENTS, np.int8(-4), strides=[2, 1])

@@ -214,6 +214,9 @@ ROUNDED_COST: Final = 1.5
 INT8_PACKED_BYTES: Final = 256 * 1024
 INT8_TILE_ROWS: Final = 8
 
+# Products of bytes that take as long as one of floats, where a call asks whether more threads pay: those of VNNI.
+INT8_PRODUCTS: Final = 4.0
+
 # Bytes of results that wait until their rows are whole. Written strip by strip, 14 bytes here and there, they took 110
 # of 216 us of 64 channels of 56 x 56: every channel is on another page.
 INT8_STAGE_BYTES: Final = 256 * 1024

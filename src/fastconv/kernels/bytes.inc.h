@@ -28,20 +28,30 @@ FC_INLINE void transpose_bytes(bytes16 rows[16]) {
     }
 }
 
+/* n <= 16 bytes, as two pieces that may overlap; what is behind them in the row is 0. */
+FC_INLINE bytes16 short_row(const uint8_t *src, ptrdiff_t n) {
+    uint8_t row[16] = {0};
+    if (n >= 8) {
+        __builtin_memcpy(row, src, 8);
+        __builtin_memcpy(row + n - 8, src + n - 8, 8);
+    } else if (n >= 4) {
+        __builtin_memcpy(row, src, 4);
+        __builtin_memcpy(row + n - 4, src + n - 4, 4);
+    } else {
+        for (ptrdiff_t i = 0; i < n; i++)
+            row[i] = src[i];
+    }
+    return *(const bytes16_memory *)row;
+}
+
 /* 16 channels of n <= 16 neighbouring pixels. */
 FC_INLINE void gather_16_channels(uint8_t *dst, ptrdiff_t pixel_pitch, const uint8_t *src, ptrdiff_t channel_stride,
                                   int n, uint8_t flip) {
     bytes16 rows[16];
     FC_UNROLL
     for (int c = 0; c < 16; c++) {
-        if (n == 16) {
-            rows[c] = *(const bytes16_memory *)(src + c * channel_stride);
-        } else {
-            uint8_t row[16] = {0};
-            for (int i = 0; i < n; i++)
-                row[i] = src[c * channel_stride + i];
-            rows[c] = *(const bytes16_memory *)row;
-        }
+        const uint8_t *row = src + c * channel_stride;
+        rows[c] = n == 16 ? (bytes16) * (const bytes16_memory *)row : short_row(row, n);
     }
     transpose_bytes(rows);
     if (n == 16) {

@@ -122,9 +122,9 @@ class Tiles(NamedTuple):
 
     @property
     def work(self) -> float:
-        """Products of all outputs."""
+        """Products of all outputs, in products of floats that take as long."""
         outputs = self.batch * self.layout.groups * self.layout.channels_out
-        return float(outputs * self.layout.taps) * math.prod(axis.out for axis in self.axes)
+        return outputs * self.layout.taps * math.prod(axis.out for axis in self.axes) / _tunables.INT8_PRODUCTS
 
     def describe(self) -> str:
         """Return the tiles in words."""
@@ -183,13 +183,14 @@ def make_tiles(layout: Layout, batch: int, axes: tuple[Axis, Axis, Axis], item_b
     row_bytes = layout.pixel_bytes * z.k
     tile_rows = max(min(_tunables.INT8_TILE_ROWS, y.out), 1)
 
-    def packed_bytes(rows: int, columns: int) -> int:
-        return reach(y, rows) * reach(x, columns) * row_bytes
+    def too_large(rows: int, columns: int) -> bool:
+        packed, staged = reach(y, rows) * reach(x, columns) * row_bytes, rows * columns * item_bytes * COLUMNS
+        return packed > _tunables.INT8_PACKED_BYTES or staged > _tunables.INT8_STAGE_BYTES
 
-    while tile_rows > 1 and packed_bytes(tile_rows, strip) > _tunables.INT8_PACKED_BYTES:
+    while tile_rows > 1 and too_large(tile_rows, strip):
         tile_rows = -(-tile_rows // 2)
     tile_strips = strips
-    while tile_strips > 1 and packed_bytes(tile_rows, tile_strips * strip) > _tunables.INT8_PACKED_BYTES:
+    while tile_strips > 1 and too_large(tile_rows, tile_strips * strip):
         tile_strips = -(-tile_strips // 2)
 
     columns = reach(x, tile_strips * strip)
