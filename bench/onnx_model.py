@@ -40,8 +40,9 @@ def qlinear_conv_model(w: NDArray[np.int8], layer: Layer, scales: tuple[float, f
     x_scale, w_scale, y_scale = (np.array(scale, np.float32) for scale in scales)
     middle, zero = np.array(128, np.uint8), np.array(0, np.int8)
     names = ("x_scale", "x_zero_point", "w", "w_scale", "w_zero_point", "y_scale", "y_zero_point")
-    constants = dict(zip(names, (x_scale, middle, w, w_scale, zero, y_scale, middle), strict=True))
-    return model("QLinearConv", {"x": (layer.x_shape, middle.dtype), **constants}, _geometry(layer), middle.dtype)
+    inputs: dict[str, NDArray | tuple[Sequence[int], np.dtype]] = {"x": (layer.x_shape, middle.dtype)}
+    inputs |= dict(zip(names, (x_scale, middle, w, w_scale, zero, y_scale, middle), strict=True))
+    return model("QLinearConv", inputs, _geometry(layer), middle.dtype)
 
 
 def _geometry(layer: Layer) -> dict[str, Sequence[int] | int | str]:
