@@ -29,7 +29,8 @@ _BYTES = 2
 
 def conv_model(w: NDArray[np.float32], layer: Layer) -> bytes:
     """ModelProto of ``y = Conv(x)`` with the float32 weights `w` and the geometry of `layer`."""
-    return model("Conv", {"x": (layer.x_shape, np.dtype(np.float32)), "w": w}, _geometry(layer), np.dtype(np.float32))
+    real = np.dtype(np.float32)
+    return model("Conv", {"x": (layer.x_shape, real), "w": w}, _geometry(layer), real, layer.y_shape)
 
 
 def qlinear_conv_model(w: NDArray[np.int8], layer: Layer, scales: tuple[float, float, float]) -> bytes:
@@ -42,7 +43,7 @@ def qlinear_conv_model(w: NDArray[np.int8], layer: Layer, scales: tuple[float, f
     names = ("x_scale", "x_zero_point", "w", "w_scale", "w_zero_point", "y_scale", "y_zero_point")
     inputs: dict[str, NDArray | tuple[Sequence[int], np.dtype]] = {"x": (layer.x_shape, middle.dtype)}
     inputs |= dict(zip(names, (x_scale, middle, w, w_scale, zero, y_scale, middle), strict=True))
-    return model("QLinearConv", inputs, _geometry(layer), middle.dtype)
+    return model("QLinearConv", inputs, _geometry(layer), middle.dtype, layer.y_shape)
 
 
 def _geometry(layer: Layer) -> dict[str, Sequence[int] | int | str]:
@@ -61,8 +62,9 @@ def model(
     inputs: Mapping[str, NDArray | tuple[Sequence[int], np.dtype]],
     attributes: Mapping[str, Sequence[int] | int | str],
     result: np.dtype,
+    shape: Sequence[int] | None = None,
 ) -> bytes:
-    """ModelProto of ``y = operator(*inputs)`` with a result of that dtype.
+    """ModelProto of ``y = operator(*inputs)`` with a result of that dtype, and of that shape if it is known.
 
     An input is an array, which becomes a constant, or (shape, dtype), which is asked for when the model runs. One
     called "" is left out.
@@ -75,7 +77,7 @@ def model(
             graph += _bytes(11, _value(name, *value))
         elif name:
             graph += _bytes(5, _constant(name, value))
-    graph += _bytes(12, _text(1, "y") + _bytes(2, _bytes(1, _number(1, _ELEMENTS[result.name]))))
+    graph += _bytes(12, _value("y", shape, result))
     opset = _text(1, "") + _number(2, OPSET_VERSION)
     return _number(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, opset)
 
@@ -98,10 +100,11 @@ def _constant(name: str, array: NDArray) -> bytes:
     return dims + _number(2, _ELEMENTS[array.dtype.name]) + _text(8, name) + _bytes(9, data)
 
 
-def _value(name: str, shape: Sequence[int], dtype: np.dtype) -> bytes:
-    """ValueInfoProto of a tensor."""
-    dims = b"".join(_bytes(1, _number(1, size)) for size in shape)
-    tensor = _number(1, _ELEMENTS[dtype.name]) + _bytes(2, dims)
+def _value(name: str, shape: Sequence[int] | None, dtype: np.dtype) -> bytes:
+    """ValueInfoProto of a tensor, of any shape if there is none."""
+    tensor = _number(1, _ELEMENTS[dtype.name])
+    if shape is not None:
+        tensor += _bytes(2, b"".join(_bytes(1, _number(1, size)) for size in shape))
     return _text(1, name) + _bytes(2, _bytes(1, tensor))
 
 

@@ -16,13 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._epilogue import ACTIVATIONS
+from ._epilogue import ACTIVATIONS, SLOPE
 from ._errors import ConvError, ConvTypeError
 
 BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
 ALGORITHMS = ("auto", "direct", "gemm", "winograd", "fft", "reference")
 ACCURACIES = ("default", "strict", "fast")
 OVERFLOWS = ("wrap", "saturate", "raise")
+RESULT_DTYPES = ("float16", "bfloat16", "float32", "float64")
+RESULT_DTYPES += ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 CENTERS = ("left", "right")
 
 # Sizes beyond this are refused, so that no product or sum of a few of them can leave 64 bits.
@@ -96,6 +98,14 @@ class ConvProblem(NamedTuple):
     stored : tuple of numpy.dtype or None
         Dtypes of the input and of the result where these are not `dtype`. Doubles that become integers are then rounded
         product by product, so that they are cut on the side where everybody else's are.
+    slope : float
+        Of the activation "leaky_relu" below zero.
+    has_scale, has_residual : bool
+        Whether the sums are multiplied by a number a channel, and whether an array is added to them.
+    result_dtype : numpy.dtype or None
+        Of the result where this is not `dtype`; rounded, and saturated where it is an integer.
+    paired : bool
+        Whether neighbouring channels are the two parts of complex elements: the arrays are complex, the weights real.
     """
 
     batch: int
@@ -117,11 +127,27 @@ class ConvProblem(NamedTuple):
     max_workspace: int | None
     planned: bool = False
     stored: tuple[np.dtype[Any], np.dtype[Any]] | None = None
+    slope: float = SLOPE
+    has_scale: bool = False
+    has_residual: bool = False
+    result_dtype: np.dtype[Any] | None = None
+    paired: bool = False
 
     @property
     def out_dtype(self) -> np.dtype[Any]:
         """Dtype of the result."""
+        if self.result_dtype is not None:
+            return self.result_dtype
         return self.dtype if self.stored is None else self.stored[1]
+
+    @property
+    def has_epilogue(self) -> bool:
+        """Whether anything but the bias follows the sums."""
+        return self.activation is not None or self.has_scale or self.has_residual or self.result_dtype is not None
+
+    def without_epilogue(self) -> ConvProblem:
+        """Return the problem of the sums and the bias alone."""
+        return self._replace(activation=None, slope=SLOPE, has_scale=False, has_residual=False, result_dtype=None)
 
     @property
     def out_shape(self) -> tuple[int, ...]:
@@ -132,6 +158,16 @@ class ConvProblem(NamedTuple):
         if self.channel_axis >= 0:
             sizes[self.channel_axis] = self.groups * self.channels_out
         return tuple(sizes[axis] for axis in range(len(sizes)))
+
+    @property
+    def x_size(self) -> int:
+        """Samples of the input."""
+        return self.batch * self.groups * self.channels * math.prod(axis.n for axis in self.axes)
+
+    @property
+    def w_size(self) -> int:
+        """Weights."""
+        return self.groups * self.channels_out * self.taps
 
     @property
     def taps(self) -> int:
@@ -146,12 +182,17 @@ class ConvProblem(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """The arrays of a call, checked, of the problem's dtype and of native byte order."""
+    """The arrays of a call, checked, of native byte order and, but for a residual like the result, of the problem's dtype.
+
+    The result is cast(activation(scale * sums + bias + residual)).
+    """
 
     x: np.ndarray
     w: np.ndarray
     bias: np.ndarray | None
     out: np.ndarray | None
+    scale: np.ndarray | None = None
+    residual: np.ndarray | None = None
 
 
 def prepare(
@@ -170,9 +211,12 @@ def prepare(
     fill_value: Any = 0,
     flip: Any = False,
     conj: Any = False,
-    activation: str | None = None,
+    activation: Any = None,
     out: Any = None,
     dtype: Any = None,
+    scale: Any = None,
+    residual: Any = None,
+    result_dtype: Any = None,
     algorithm: str = "auto",
     accuracy: str = "default",
     max_workspace: Any = None,
@@ -192,7 +236,7 @@ def prepare(
         For dtypes and arguments of the wrong type.
     """
     x, w = as_array(x, "x"), as_array(w, "w")
-    result_dtype = resolve_dtype(x.dtype, w.dtype, dtype)
+    arithmetic = resolve_dtype(x.dtype, w.dtype, dtype)
     batch_axis, channel_axis, spatial_axes = parse_layout(layout, x, w)
     groups, channels, channels_out = check_channels(x, w, channel_axis, groups)
     axes = make_axes(
@@ -205,37 +249,58 @@ def prepare(
         center=one_of(center, "center", CENTERS),
         boundary=boundary,
     )
-    if activation is not None:
-        one_of(activation, "activation", tuple(ACTIVATIONS))
-        if result_dtype.kind != "f":
-            raise ConvTypeError(
-                f"activation: got {activation!r} with dtype {result_dtype}, allowed: real floating dtypes"
-            )
+    name, slope = check_activation(activation, arithmetic)
     problem = ConvProblem(
         batch=x.shape[batch_axis] if batch_axis >= 0 else 1,
         groups=groups,
         channels=channels,
         channels_out=channels_out,
         axes=axes,
-        dtype=result_dtype,
-        fill=fill_bytes(fill_value, result_dtype),
+        dtype=arithmetic,
+        fill=fill_bytes(fill_value, arithmetic),
         flip=switch(flip, "flip"),
-        conj=switch(conj, "conj") and result_dtype.kind == "c",
+        conj=switch(conj, "conj") and arithmetic.kind == "c",
         has_bias=bias is not None,
         batch_axis=batch_axis,
         channel_axis=channel_axis,
         spatial_axes=spatial_axes,
-        activation=activation,
+        activation=name,
         algorithm=one_of(algorithm, "algorithm", ALGORITHMS),
         accuracy=one_of(accuracy, "accuracy", ACCURACIES),
         max_workspace=None if max_workspace is None else integer(max_workspace, "max_workspace", 0),
         stored=None if result is None else (x.dtype.newbyteorder("="), result),
+        slope=slope,
+        has_scale=scale is not None,
+        has_residual=residual is not None,
+        result_dtype=check_result_dtype(result_dtype, arithmetic),
     )
     check_sizes(problem)
-    bias = check_bias(bias, groups * channels_out, channel_axis, result_dtype)
+    bias = check_bias(bias, groups * channels_out, channel_axis, arithmetic)
+    scale = check_scale(scale, groups * channels_out, lane_of(arithmetic))
     out = check_out(out, problem.out_shape, problem.out_dtype)
-    x_dtype = result_dtype if problem.stored is None else problem.stored[0]
-    return problem, Operands(native(x, x_dtype), native(w, result_dtype), bias, out)
+    residual = check_residual(residual, problem)
+    x_dtype = arithmetic if problem.stored is None else problem.stored[0]
+    return problem, Operands(native(x, x_dtype), native(w, arithmetic), bias, out, scale, residual)
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Return whether a dtype is the bfloat16 of ml_dtypes, which NumPy knows by its name only."""
+    return dtype.kind == "V" and dtype.name == "bfloat16"
+
+
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Return whether a dtype can be computed with."""
+    return dtype.kind in "biufc" or is_bfloat16(dtype)
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Return whether a dtype is a real floating one."""
+    return dtype.kind == "f" or is_bfloat16(dtype)
+
+
+def lane_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype in which sums of a dtype are made and finished."""
+    return np.dtype(np.float32) if dtype == np.float16 or is_bfloat16(dtype) else dtype
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
@@ -244,7 +309,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
         raise ConvError(f"{name}: got {type(value).__name__} that makes no array ({error}), allowed: arrays") from error
-    if array.dtype.kind not in "biufc":
+    if not is_number(array.dtype):
         raise ConvTypeError(f"{name}: got dtype {array.dtype}, allowed: bool, integer, floating and complex dtypes")
     return array
 
@@ -252,7 +317,12 @@ def as_array(value: Any, name: str) -> np.ndarray:
 def resolve_dtype(x: np.dtype[Any], w: np.dtype[Any], dtype: Any) -> np.dtype[Any]:
     """Return the dtype of arithmetic and result, in native byte order."""
     if dtype is None:
-        return np.result_type(x, w).newbyteorder("=")
+        try:
+            return np.result_type(x, w).newbyteorder("=")
+        except TypeError as error:
+            raise ConvTypeError(
+                f"w: got dtype {w} for x of dtype {x}, allowed: dtypes with a common one, or dtype="
+            ) from error
     wanted: np.dtype[Any] = check_dtype(dtype, "dtype").newbyteorder("=")
     for name, given in (("x", x), ("w", w)):
         if not np.can_cast(given, wanted, "same_kind"):
@@ -268,8 +338,43 @@ def check_dtype(dtype: Any, name: str) -> np.dtype[Any]:
         wanted: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
         raise ConvTypeError(f"{name}: got {dtype!r}, allowed: what numpy.dtype takes") from error
-    if wanted.kind not in "biufc":
+    if not is_number(wanted):
         raise ConvTypeError(f"{name}: got {wanted}, allowed: bool, integer, floating and complex dtypes")
+    return wanted
+
+
+def check_activation(activation: Any, dtype: np.dtype[Any]) -> tuple[str | None, float]:
+    """Return an activation's name, and the slope of a leaky_relu."""
+    if activation is None:
+        return None, SLOPE
+    name, slope = activation, SLOPE
+    if isinstance(activation, tuple) and len(activation) == 2:
+        name, slope = activation
+        if name != "leaky_relu":
+            raise ConvError(f"activation: got {activation!r}, allowed: a name, or ('leaky_relu', slope)")
+        if isinstance(slope, bool) or not isinstance(slope, (int, float, np.integer, np.floating)):
+            raise ConvTypeError(f"activation: got the slope {slope!r}, allowed: a number")
+        if not math.isfinite(slope):
+            raise ConvError(f"activation: got the slope {slope!r}, allowed: finite numbers")
+    one_of(name, "activation", tuple(ACTIVATIONS))
+    if not is_float(dtype):
+        raise ConvTypeError(f"activation: got {name!r} with dtype {dtype}, allowed: real floating dtypes")
+    return name, float(slope)
+
+
+def check_result_dtype(result_dtype: Any, arithmetic: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Return the dtype that the result is rounded to, None where it is the arithmetic's."""
+    if result_dtype is None:
+        return None
+    wanted: np.dtype[Any] = check_dtype(result_dtype, "result_dtype").newbyteorder("=")
+    if wanted == arithmetic:
+        return None
+    if wanted.name not in RESULT_DTYPES:
+        raise ConvTypeError(f"result_dtype: got {wanted}, allowed: {', '.join(RESULT_DTYPES)}")
+    if not is_float(arithmetic):
+        raise ConvTypeError(
+            f"result_dtype: got {wanted} with dtype {arithmetic}, allowed: what real floating dtypes are rounded to"
+        )
     return wanted
 
 
@@ -497,11 +602,48 @@ def check_bias(bias: Any, channels_out: int, channel_axis: int, dtype: np.dtype[
     array = as_array(bias, "bias")
     if array.shape != (channels_out,) and not (channel_axis < 0 and array.size == 1 and array.ndim < 2):
         raise ConvError(f"bias: got shape {array.shape}, allowed: ({channels_out},), one number for each channel out")
+    return one_row(array, "bias", dtype)
+
+
+def check_scale(scale: Any, channels_out: int, dtype: np.dtype[Any]) -> np.ndarray | None:
+    """Return the scale as one contiguous element a channel out."""
+    if scale is None:
+        return None
+    array = as_array(scale, "scale")
+    if array.shape not in ((), (channels_out,)):
+        raise ConvError(
+            f"scale: got shape {array.shape}, allowed: one number, or ({channels_out},), one for each channel out"
+        )
+    with np.errstate(over="ignore"):
+        row = one_row(np.broadcast_to(array, (channels_out,)), "scale", dtype)
+    if not np.isfinite(row).all():
+        raise ConvError(f"scale: got {scale!r}, allowed: numbers that are finite in {dtype}")
+    return row
+
+
+def one_row(array: np.ndarray, name: str, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an array as one contiguous row of a dtype that it casts to."""
     if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise ConvTypeError(f"bias: got dtype {array.dtype}, allowed: one that casts to {dtype}")
+        raise ConvTypeError(f"{name}: got dtype {array.dtype}, allowed: one that casts to {dtype}")
     if array.ndim == 1 and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
     return np.require(array.reshape(-1), dtype, ["C", "A"])
+
+
+def check_residual(residual: Any, problem: ConvProblem) -> np.ndarray | None:
+    """Return what is added to the result, of the result's dtype or of one that casts to the arithmetic's."""
+    if residual is None:
+        return None
+    array = as_array(residual, "residual")
+    if array.shape != problem.out_shape:
+        raise ConvError(f"residual: got shape {array.shape}, allowed: {problem.out_shape}, that of the result")
+    if same_dtype(array, problem.out_dtype):
+        return native(array, problem.out_dtype)
+    if not np.can_cast(array.dtype, problem.dtype, "same_kind"):
+        raise ConvTypeError(
+            f"residual: got dtype {array.dtype}, allowed: {problem.out_dtype}, or one that casts to {problem.dtype}"
+        )
+    return native(array, problem.dtype)
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray | None:
@@ -512,11 +654,16 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndar
         raise ConvTypeError(f"out: got {type(out).__name__}, allowed: numpy.ndarray")
     if out.shape != shape:
         raise ConvError(f"out: got shape {out.shape}, allowed: {shape}")
-    if out.dtype.newbyteorder("=") != dtype:
+    if not same_dtype(out, dtype):
         raise ConvTypeError(f"out: got dtype {out.dtype}, allowed: {dtype}")
     if not out.flags.writeable:
         raise ConvError("out: got a read-only array, allowed: a writeable one")
     return out
+
+
+def same_dtype(array: np.ndarray, dtype: np.dtype[Any]) -> bool:
+    """Return whether an array is of a dtype, in whatever byte order."""
+    return bool(array.dtype.newbyteorder("=") == dtype)
 
 
 def check_shape(shape: Any, name: str, itemsize: int) -> tuple[int, ...]:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from . import _plan, _problem
+from ._epilogue import finish
 from ._errors import ConvError, ConvTypeError
 from .drivers import levels
 from .drivers import threads as _threads
 from .planners.reference import reference_result
 
-__all__ = ["Plan", "conv", "plan"]
+__all__ = ["conv"]
 
 
 def conv(
@@ -32,7 +33,10 @@ def conv(
     fill_value: Any = 0,
     flip: bool = False,
     conj: bool = False,
-    activation: str | None = None,
+    scale: Any = None,
+    residual: Any = None,
+    activation: str | tuple[str, float] | None = None,
+    result_dtype: Any = None,
     out: np.ndarray | None = None,
     dtype: Any = None,
     overflow: str = "wrap",
@@ -72,22 +76,38 @@ def conv(
         Reverse the kernel: a convolution instead of a cross-correlation.
     conj : bool, default False
         Conjugate the kernel.
-    activation : str, optional
-        Applied to the result: "relu", "relu6", "leaky_relu", "sigmoid", "silu", "gelu", "hardswish" or "tanh".
+    scale : array_like, shape (channels_out,), or a number, optional
+        Multiplies the sums of products before the bias is added: ``scale * conv(x, w) + bias``. Finite.
+    residual : array_like, of the shape of the result, optional
+        Added after the bias; read in the dtype of the result or of the arithmetic, converted from any other. It may be
+        `out` itself.
+    activation : str or tuple, optional
+        Applied then: "relu", "relu6", "leaky_relu" or ("leaky_relu", slope) with 0.01 by default, "sigmoid", "silu",
+        "gelu" (by erf), "hardswish" or "tanh", with the formulas of
+        https://docs.pytorch.org/docs/stable/nn.functional.html#non-linear-activation-functions. NaN stays NaN; at
+        -Inf silu, gelu and hardswish are 0, their limit. For real floating dtypes.
+    result_dtype : dtype, optional
+        What the result is rounded to, last of all: a floating dtype, half to even, or an integer, half to even too,
+        kept within its range, with 0 for NaN. For real floating arithmetic; its own dtype by default.
     out : ndarray, optional
         Where to write the result; of its exact shape and dtype. It may overlap x and w.
     dtype : dtype, optional
-        Of arithmetic and result; ``numpy.result_type(x, w)`` by default.
+        Of the arithmetic, and of the result unless `result_dtype` says otherwise; ``numpy.result_type(x, w)`` by
+        default. float16 and the bfloat16 of ml_dtypes are stored as such and summed and finished in float32.
     overflow : {"wrap", "saturate", "raise"}, default "wrap"
         What integers do beyond their range: count modulo 2^n, stop at the ends, or raise.
     algorithm : {"auto", "direct", "gemm", "winograd", "fft", "reference"}, default "auto"
         May change the speed, never the meaning.
     accuracy : {"default", "strict", "fast"}, default "default"
-        "strict" keeps to algorithms that sum products in one order. "default" may also take Winograd's F(2, 3) and
-        F(4, 3) for float32 and float64 layers of 3 x 3 kernels, "fast" F(5, 3) and F(6, 3) too; both may take Fourier
-        transforms of tiles for large kernels.
+        "strict" makes of every result one sum in one order: the bias, then channel after channel, the taps of each in
+        the order of memory. So its bits do not depend on batch, layout, channels out, on what else of an image is
+        computed, nor on the CPU's level among those with a fused multiply-add. "default" may also take Winograd's
+        F(2, 3) and F(4, 3) for layers of 3 x 3 kernels, real or complex, in single or double precision, "fast" F(5, 3)
+        and F(6, 3) too; both may take Fourier transforms of tiles for large kernels.
     max_workspace : int, optional
-        Bytes of scratch memory that a thread may use.
+        Bytes of scratch memory that a thread may use, whatever the algorithm; if none can do with so few, the error
+        says how many are needed. Counted is everything but operands and result, arrays made of them because their dtype
+        or byte order is another one or because `out` overlaps an input, and the packed weights of a plan.
     threads : int, optional
         For this call; `fastconv.get_num_threads` by default.
 
@@ -99,7 +119,9 @@ def conv(
         `Plan.explain` names and "strict" forbids. That of "fft" is within ``16 * eps * log2(n) * norm(x) * norm(w)``,
         with the 2-norms of a tile of n samples and of the kernel. That of "winograd" is within
         ``k * (channels + 40) * eps * max(|x|) * sum(|w|)``, where the sum is over the weights of its output
-        channel and k is 16 for F(2, 3), 176 for F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3); on float32 data
+        channel and k is 16 for F(2, 3), 176 for F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3). Complex layers are real
+        ones of twice the channels to it: the bound then holds for the real and for the imaginary part, with
+        ``2 * channels``, the largest part of x, and the magnitudes of both parts of w in the sum. On float32 data
         without structure its root mean square error is below 1e-6 of the output's standard deviation by default, and
         below 5e-6 with "fast", for any number of channels. NaN and Inf reach exactly the outputs whose window holds
         them, where the zeros between inputs are no part of a window.
@@ -119,6 +141,8 @@ def conv(
     >>> image = np.ones((1, 3, 5, 5), np.float32)
     >>> fastconv.conv(image, np.ones((8, 3, 3, 3), np.float32), layout="NCHW", stride=2).shape
     (1, 8, 2, 2)
+    >>> fastconv.conv([10.0, 20.0, -30.0], [1.0], scale=0.25, bias=1, activation="relu", result_dtype="uint8")
+    array([4, 6, 0], dtype=uint8)
     """
     options = {
         "layout": layout,
@@ -132,7 +156,10 @@ def conv(
         "fill_value": fill_value,
         "flip": flip,
         "conj": conj,
+        "scale": scale,
+        "residual": residual,
         "activation": activation,
+        "result_dtype": result_dtype,
         "dtype": dtype,
         "algorithm": algorithm,
         "accuracy": accuracy,
@@ -155,7 +182,7 @@ def execute(
 ) -> np.ndarray:
     """Run a schedule on checked arrays; an `out` that overlaps an input, or is misaligned, is written at the end."""
     _threads.check(threads)
-    x, w, bias, out = operands
+    x, w, bias, out, scale, residual = operands
     if bias is not None:
         bias = bias.astype(schedule.bias_dtype, copy=False)
     problem = schedule.problem
@@ -166,12 +193,21 @@ def execute(
         out[...] = result
         return out
     if out is None:
-        return schedule.run(x, w, bias, np.empty(problem.out_shape, problem.out_dtype), threads, panels)
-    inputs = [x, w] if bias is None else [x, w, bias]
+        result = np.empty(problem.out_shape, problem.out_dtype)
+        return schedule.run(x, w, bias, result, threads, panels, scale, residual)
+    inputs = [array for array in (x, w, bias, scale, residual) if array is not None]
+    if schedule.fuses_epilogue and residual is not None and same_memory(residual, out):
+        inputs.pop()
     if out.flags.aligned and out.dtype.isnative and not any(np.may_share_memory(out, array) for array in inputs):
-        return schedule.run(x, w, bias, out, threads, panels)
-    out[...] = schedule.run(x, w, bias, np.empty(problem.out_shape, problem.out_dtype), threads, panels)
+        return schedule.run(x, w, bias, out, threads, panels, scale, residual)
+    result = np.empty(problem.out_shape, problem.out_dtype)
+    out[...] = schedule.run(x, w, bias, result, threads, panels, scale, residual)
     return out
+
+
+def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two arrays of one shape are the same elements."""
+    return a.dtype == b.dtype and a.ctypes.data == b.ctypes.data and a.strides == b.strides
 
 
 def rounds_exactly(schedule: _plan.Schedule, operands: _problem.Operands) -> bool:
@@ -180,7 +216,7 @@ def rounds_exactly(schedule: _plan.Schedule, operands: _problem.Operands) -> boo
     An output is wrong by at most 16 eps log2(n) |x| |w|, the 2-norms of the tile and of the kernel: N. J. Higham,
     Accuracy and Stability of Numerical Algorithms, theorem 24.2, for three transforms and the product.
     """
-    problem, (x, w, bias, _) = schedule.problem, operands
+    problem, x, w, bias = schedule.problem, operands.x, operands.w, operands.bias
     samples = problem.channels * schedule.driver.samples
     fill = abs(float(np.frombuffer(problem.fill, problem.dtype)[0]))
     product = max(_largest(x), fill) * _largest(w)
@@ -192,7 +228,7 @@ def rounds_exactly(schedule: _plan.Schedule, operands: _problem.Operands) -> boo
 def _rounded(
     schedule: _plan.Schedule, operands: _problem.Operands, dtype: np.dtype[Any], threads: int | None
 ) -> np.ndarray:
-    problem, (x, w, bias, _) = schedule.problem, operands
+    problem, x, w, bias = schedule.problem, operands.x, operands.w, operands.bias
     result = np.empty(problem.out_shape, np.float64)
     floats = None if bias is None else bias.astype(np.float64)
     schedule.run(x.astype(np.float64), w.astype(np.float64), floats, result, threads)
@@ -224,147 +260,22 @@ def _conv_in_range(
 
 def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: int | None) -> np.ndarray:
     """Return the exact sums of an integer problem, in int64 where none can overflow, else in Python's integers."""
-    x, w, bias, _ = operands
+    x, w, bias, _, scale, residual = operands
     fill = int(np.frombuffer(problem.fill, problem.dtype)[0])
-    reach = problem.taps * max(_largest(x), abs(fill)) * _largest(w) + (0 if bias is None else _largest(bias))
-    if reach >= 2**63:
-        as_object = None if bias is None else bias.astype(object)
-        return reference_result(problem, x.astype(object), w.astype(object), as_object)
-    wide = problem._replace(dtype=np.dtype(np.int64), fill=np.array(fill).astype(np.int64).tobytes())
-    wide_bias = None if bias is None else bias.astype(np.int64)
-    operands = _problem.Operands(x.astype(np.int64), w.astype(np.int64), wide_bias, out=None)
+    reach = problem.taps * max(_largest(x), abs(fill)) * _largest(w) * max(1, _largest(scale))
+    reach += _largest(bias) + _largest(residual)
+    dtype = np.dtype(np.int64 if reach < 2**63 else object)
+    x, w, bias, scale, residual = (
+        None if array is None else array.astype(dtype) for array in (x, w, bias, scale, residual)
+    )
+    if dtype == object:
+        result = reference_result(problem, x, w, bias if scale is None else None)
+        finish(result, problem, bias, scale, residual)
+        return result
+    wide = problem._replace(dtype=dtype, fill=np.array(fill).astype(np.int64).tobytes())
+    operands = _problem.Operands(x, w, bias, None, scale, residual)
     return execute(_plan.make(wide, levels.current()), operands, threads)
 
 
-def _largest(array: np.ndarray) -> int:
-    return max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
-
-
-class Plan:
-    """A convolution with its weights, made once and called often.
-
-    Made by `fastconv.plan`. Weights are copied and, where the algorithm packs them, packed: a call does neither. A
-    plan is immutable, so threads may share it, and it can be pickled.
-
-    Parameters
-    ----------
-    w : array_like
-        As in `fastconv.conv`.
-    x_shape : tuple of int
-        Shape of the inputs.
-    x_dtype : dtype
-        Their dtype.
-    options : dict
-        Keywords of `fastconv.conv`.
-    """
-
-    def __init__(self, w: Any, x_shape: tuple[int, ...], x_dtype: Any, options: dict[str, Any]) -> None:
-        self._arguments = (w, x_shape, x_dtype, options)
-        self._threads = options.get("threads")
-        _threads.check(self._threads)
-        # Stands for the inputs: their shape and dtype in no memory of its own.
-        stand_in = np.broadcast_to(np.zeros((), x_dtype), x_shape)
-        kept = {name: value for name, value in options.items() if name != "threads"}
-        problem, operands = _problem.prepare(stand_in, np.array(w), **kept)
-        self._x_shape, self._x_dtype = stand_in.shape, stand_in.dtype
-        self._schedule = _plan.make(problem._replace(planned=True), levels.current())
-        self._w, self._bias = operands.w, operands.bias
-        self._panels = self._schedule.pack(operands.w)
-
-    def __call__(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
-        """Convolve x.
-
-        Parameters
-        ----------
-        x : array_like
-            Of the plan's shape and dtype.
-        out : ndarray, optional
-            Where to write the result; it may overlap x.
-
-        Returns
-        -------
-        ndarray
-
-        Raises
-        ------
-        ConvError, ConvTypeError
-            If x or out are not what the plan was made for.
-        """
-        problem = self._schedule.problem
-        x = _problem.as_array(x, "x")
-        if x.shape != self._x_shape:
-            raise ConvError(f"x: got shape {x.shape}, allowed: {self._x_shape}, which the plan was made for")
-        if x.dtype.newbyteorder("=") != self._x_dtype.newbyteorder("="):
-            raise ConvTypeError(f"x: got dtype {x.dtype}, allowed: {self._x_dtype}, which the plan was made for")
-        out = _problem.check_out(out, problem.out_shape, problem.dtype)
-        operands = _problem.Operands(_problem.native(x, problem.dtype), self._w, self._bias, out)
-        return execute(self._schedule, operands, self._threads, self._panels)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Plan, self._arguments
-
-    def __repr__(self) -> str:
-        return f"<fastconv.Plan\n{self.explain()}>"
-
-    @property
-    def algorithm(self) -> str:
-        """What computes the result: "direct", "gemm", "winograd", "fft" or "reference"."""
-        return self._schedule.algorithm
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch memory that one thread uses, beyond the arrays and the packed weights."""
-        return self._schedule.workspace_bytes
-
-    @property
-    def flops(self) -> int:
-        """Real additions and multiplications of the direct method, whatever the algorithm."""
-        return self._schedule.flops
-
-    def explain(self) -> str:
-        """Return the algorithm, tiles, workspace and work in words, and why other algorithms were passed over."""
-        return self._schedule.explain()
-
-
-def plan(w: Any, x_shape: Any, *, x_dtype: Any = None, **options: Any) -> Plan:
-    """Prepare a convolution for inputs of one shape.
-
-    Parameters
-    ----------
-    w : array_like
-        As in `fastconv.conv`.
-    x_shape : sequence of int
-        Shape of the inputs.
-    x_dtype : dtype, optional
-        Dtype of the inputs; that of w by default.
-    **options
-        Any keyword of `fastconv.conv` but `out` and `overflow`.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    ConvError, ConvTypeError
-        As `fastconv.conv`.
-
-    Examples
-    --------
-    >>> import numpy as np, fastconv
-    >>> p = fastconv.plan(np.ones((3, 3), np.float32), (64, 64), padding="same")
-    >>> p.algorithm, p.flops
-    ('direct', 73728)
-    >>> p(np.ones((64, 64), np.float32))[0, :3]
-    array([4., 6., 6.], dtype=float32)
-    """
-    unknown = options.keys() - (conv.__kwdefaults__ or {}).keys() | options.keys() & {"out", "overflow"}
-    if unknown:
-        raise ConvTypeError(
-            f"plan: got the keywords {sorted(unknown)}, allowed: those of fastconv.conv but out and overflow"
-        )
-    w = np.array(_problem.as_array(w, "w"))
-    dtype = w.dtype if x_dtype is None else _problem.check_dtype(x_dtype, "x_dtype")
-    if options.get("bias") is not None:
-        options["bias"] = np.array(_problem.as_array(options["bias"], "bias"))
-    return Plan(w, _problem.check_shape(x_shape, "x_shape", dtype.itemsize), dtype, options)
+def _largest(array: np.ndarray | None) -> int:
+    return 0 if array is None or not array.size else max(abs(int(array.min())), abs(int(array.max())))

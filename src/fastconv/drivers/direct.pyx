@@ -14,7 +14,7 @@ from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
+from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
 
@@ -34,6 +34,7 @@ cdef struct Call:
 cdef struct Scratch:
     char *packed
     char *out
+    char *residual     # one row of it
     char *weights
     TileMap map
     ptrdiff_t *kernel_rows  # offsets of the rows of a kernel, in the order of the row segments
@@ -45,17 +46,18 @@ cdef struct Scratch:
 
 cdef class Driver(Geometry):
     cdef fc_direct *kernel
-    cdef ptrdiff_t register_columns, n_planes, n_row_blocks, n_chunks
+    cdef ptrdiff_t register_columns, n_planes, n_plane_rows, n_row_blocks, n_chunks
     cdef ptrdiff_t chunk_block, n_chunk_blocks, group_block, out_block  # what an item takes of each
     cdef ptrdiff_t thread_bytes, weights_bytes
     cdef double work
     cdef const fc_plane *planes
+    cdef const ptrdiff_t *plane_rows
     cdef const ptrdiff_t *columns
     cdef const ptrdiff_t *plain_columns
     cdef const ptrdiff_t *row_taps
     cdef const ptrdiff_t *row_blocks
     cdef const ptrdiff_t *chunks
-    cdef bint can_read_plain, out_copies
+    cdef bint can_read_plain, out_copies, in_order
     cdef ptrdiff_t inside_y0, inside_y1, inside_x0, inside_x1
     cdef object keep_direct
 
@@ -63,14 +65,17 @@ cdef class Driver(Geometry):
         Geometry.__init__(self, problem, plan)
         self.kernel = self.level.direct[self.compute]
         self.register_columns = self.lanes * self.level.direct_vectors
-        self.keep_direct = (plan.planes, plan.columns, plan.plain_columns, plan.row_taps, plan.row_blocks, plan.chunks)
+        self.keep_direct = (plan.planes, plan.plane_rows, plan.columns, plan.plain_columns, plan.row_taps,
+                            plan.row_blocks, plan.chunks)
         self.planes = <const fc_plane *>cnp.PyArray_DATA(plan.planes)
+        self.plane_rows = <const ptrdiff_t *>cnp.PyArray_DATA(plan.plane_rows)
         self.columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.columns)
         self.plain_columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.plain_columns)
         self.row_taps = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_taps)
         self.row_blocks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_blocks)
         self.chunks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.chunks)
-        self.n_planes = len(plan.planes)
+        self.n_planes, self.n_plane_rows = len(plan.planes), len(plan.plane_rows)
+        self.in_order = plan.in_order
         self.n_row_blocks, self.n_chunks = len(plan.row_blocks) - 1, len(plan.chunks) - 1
         self.group_block, self.out_block = plan.group_block, plan.out_block
         self.chunk_block = plan.chunk_block
@@ -84,6 +89,7 @@ cdef class Driver(Geometry):
             lines(sizeof(Scratch))
             + lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
             + lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
+            + lines(self.residual_bytes())
             + lines(self.weights_bytes)
             + lines(self.map_bytes())
             + lines(self.y.k * sizeof(ptrdiff_t))
@@ -99,8 +105,14 @@ cdef class Driver(Geometry):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
 
-    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None):
-        """Write the convolution of x and w to out, which shares memory with neither."""
+    @property
+    def fuses_epilogue(self):
+        """Whether `run` finishes what it stores; other dtypes than the real floating ones leave it to the caller."""
+        return bool(self.finishes)
+
+    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
+            cnp.ndarray scale=None, cnp.ndarray residual=None):
+        """Write the convolution of x and w to out, which shares memory with neither; the residual may be out."""
         cdef Call call
         cdef Region region
         cdef int t
@@ -110,9 +122,10 @@ cdef class Driver(Geometry):
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         call.arrays.w = self.bind_weights(w)
-        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
+        self.bind_epilogue(&call.arrays, bias, scale, residual)
         call.x_plain = self.can_read_plain and self.is_plain(x, call.arrays.x.x)
-        call.out_plain = self.out_copies and self.is_plain(out, call.arrays.out.x)
+        call.out_plain = (self.out_copies and not call.arrays.over_residual
+                          and self.is_plain(out, call.arrays.out.x))
         call.w_plain = self.weights_plain(&call.arrays)
         region = region_enter(threads, self.work, items)
         try:
@@ -159,6 +172,9 @@ cdef class Driver(Geometry):
             return False
         return arrays.w.batch == stride * self.channels or self.groups * self.channels_out == 1
 
+    cdef ptrdiff_t residual_bytes(self) noexcept nogil:
+        return self.tile_columns * self.computed_bytes if self.has_epilogue else 0
+
     cdef ptrdiff_t dst_pitch(self) noexcept nogil:
         return (self.tile_columns + 2 * self.lanes - 1) // self.lanes * self.lanes
 
@@ -176,8 +192,8 @@ cdef class Driver(Geometry):
                 for i in range(self.n_outer - 1, -1, -1):
                     offset += rest % self.outer[i].k * self.outer[i].dilation * arrays.x.outer[i]
                     rest //= self.outer[i].k
-                for s in range(self.n_row_segments):
-                    planes[p].src = (offset + self.row_start[s] * arrays.x.y) // self.computed_bytes
+                for s in range(self.n_plane_rows):
+                    planes[p].src = (offset + self.plane_rows[s] * arrays.x.y) // self.computed_bytes
                     planes[p].weights = self.planes[p].weights
                     planes[p].rows = self.planes[p].rows
                     p += 1
@@ -229,6 +245,8 @@ cdef class Driver(Geometry):
         at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
         scratch.out = at
         at += lines(self.tile_rows * self.dst_pitch() * self.computed_bytes)
+        scratch.residual = at
+        at += lines(self.residual_bytes())
         scratch.weights = at
         at += lines(self.weights_bytes)
         self.lay_out_map(at, &scratch.map)
@@ -249,6 +267,7 @@ cdef class Driver(Geometry):
         tile.height = self.row_blocks[block + 1] - y0
         tile.n_planes = self.n_planes
         tile.n_columns = self.x.k
+        tile.in_order = self.in_order
         for chunk in range(first_chunk, min(first_chunk + self.chunk_block, self.n_chunks)):
             x0 = self.chunks[chunk]
             tile.width = self.chunks[chunk + 1] - x0
@@ -288,6 +307,10 @@ cdef class Driver(Geometry):
         cdef bint out_plain = call.out_plain and tile.width >= (
             self.register_columns if tile.src == scratch.packed else self.lanes)
         cdef char *dst
+        cdef Done done
+        done.n, done.y0, done.x0 = n, y0, x0
+        done.channels, done.rows, done.columns = 1, tile.height, tile.width
+        done.column_pitch, done.channel_pitch, done.row = self.computed_bytes, 0, scratch.residual
         tile.slack = not out_plain and tile.src == scratch.packed
         for o in range(self.channels_out):
             if scratch.region != NULL:
@@ -310,10 +333,14 @@ cdef class Driver(Geometry):
                    + y0 * arrays.out.y + x0 * arrays.out.x)
             if out_plain:
                 tile.dst, tile.dst_pitch = dst, row_pitch
-                self.kernel(tile)
             else:
                 tile.dst, tile.dst_pitch = scratch.out, self.dst_pitch()
-                self.kernel(tile)
+            self.kernel(tile)
+            if self.has_epilogue and self.finishes:
+                done.channel, done.staged = channel, not out_plain
+                done.values, done.row_pitch = <char *>tile.dst, tile.dst_pitch * self.computed_bytes
+                self.finish(arrays, &scratch.outer, &done)
+            elif not out_plain:
                 self.store_rows(dst, arrays.out.y, arrays.out.x, scratch.out, tile.dst_pitch, tile.height, tile.width)
 
     cdef void pack_weights(self, Call *call, Scratch *scratch, ptrdiff_t channel, ptrdiff_t n) noexcept nogil:

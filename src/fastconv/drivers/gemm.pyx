@@ -16,17 +16,19 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
-from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel
+from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
+from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, channels_near, lines, run_of
 
 cnp.import_array()
 
 
 cdef struct Call:
     Arrays arrays
+    bint staged          # results are made in scratch memory, a panel's at a time
+    Arrays stage         # the same with that for a result
     bint w_plain         # the weights of an output channel are contiguous, in natural order
     const char *panels   # all weights, packed before, or NULL
     char *scratch
@@ -37,6 +39,8 @@ cdef struct Scratch:
     char *packed
     char *weights
     char *bias
+    char *stage
+    char *residual         # one row of it
     TileMap map
     Outer outer
     ptrdiff_t weights_key  # the first output channel whose weights are packed
@@ -48,6 +52,7 @@ cdef class Driver(Geometry):
     cdef fc_gemm *kernel
     cdef fc_pack_panel *pack_panel
     cdef ptrdiff_t panel, out_block, n_row_blocks, n_chunks, n_out_blocks, thread_bytes, panel_bytes
+    cdef ptrdiff_t stage_bytes, residual_bytes
     cdef bint flattened
     cdef double work
     cdef const ptrdiff_t *tap_offsets
@@ -70,11 +75,17 @@ cdef class Driver(Geometry):
         self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
         self.work = problem.flops / 2.0
+        self.stage_bytes = self.residual_bytes = 0
+        if self.casts or self.has_epilogue:
+            self.stage_bytes = self.panel * self.tile_rows * self.tile_columns * self.computed_bytes
+            self.residual_bytes = max(self.panel, self.tile_columns) * self.computed_bytes
         self.thread_bytes = (
             lines(sizeof(Scratch))
             + lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
             + lines(self.out_block // self.panel * self.panel_bytes)
             + lines(self.out_block * self.computed_bytes)
+            + lines(self.stage_bytes)
+            + lines(self.residual_bytes)
             + lines(self.map_bytes())
             + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
 
@@ -84,9 +95,19 @@ cdef class Driver(Geometry):
         return self.thread_bytes
 
     @property
+    def panel_format(self):
+        """Equal for drivers of a plan that can use each other's packed weights."""
+        return "panels"
+
+    @property
     def level_name(self):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
+
+    @property
+    def fuses_epilogue(self):
+        """Whether `run` finishes what it stores."""
+        return True
 
     def pack_all(self, cnp.ndarray w):
         """Return all weights as panels, to be handed to `run` as often as they are used."""
@@ -104,8 +125,11 @@ cdef class Driver(Geometry):
         return aligned
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
-            cnp.ndarray panels=None):
-        """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
+            cnp.ndarray panels=None, cnp.ndarray scale=None, cnp.ndarray residual=None):
+        """Write the convolution of x and w to out, which shares memory with neither and is aligned.
+
+        The residual may be out.
+        """
         cdef Call call
         cdef Region region
         cdef ptrdiff_t items = (
@@ -114,15 +138,19 @@ cdef class Driver(Geometry):
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         if self.flattened and not self.flat_stride(x, &call.arrays.x.x):
-            self.run(np.ascontiguousarray(x), w, bias, out, threads, panels)
+            self.run(np.ascontiguousarray(x), w, bias, out, threads, panels, scale, residual)
             return
         if self.flattened and not self.flat_stride(out, &call.arrays.out.x):
             result = np.empty((<object>out).shape, out.dtype)
-            self.run(x, w, bias, result, threads, panels)
+            self.run(x, w, bias, result, threads, panels, scale, residual)
             out[...] = result
             return
+        self.bind_epilogue(&call.arrays, bias, scale, residual)
+        if self.flattened and residual is not None and not self.flat_stride(residual, &call.arrays.residual.x):
+            self.run(x, w, bias, out, threads, panels, scale, np.ascontiguousarray(residual))
+            return
+        self.bind_stage(&call)
         call.arrays.w = self.bind_weights(w)
-        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
         call.w_plain = self.weights_plain(&call.arrays)
         call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
         region = region_enter(threads, self.work, items)
@@ -154,22 +182,15 @@ cdef class Driver(Geometry):
             samples *= cnp.PyArray_DIM(array, axis)
         return True
 
-    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
-        cdef ptrdiff_t stride = self.computed_bytes
-        cdef int i
-        if <size_t>arrays.w.data % <size_t>self.part_bytes or arrays.w.batch % stride:
-            return False
-        if arrays.w.x != stride and self.x.k > 1:
-            return False
-        stride *= self.x.k
-        if arrays.w.y != stride and self.y.k > 1:
-            return False
-        stride *= self.y.k
-        for i in range(self.n_outer - 1, -1, -1):
-            if arrays.w.outer[i] != stride and self.outer[i].k > 1:
-                return False
-            stride *= self.outer[i].k
-        return arrays.w.channel == stride or self.channels == 1
+    cdef void bind_stage(self, Call *call) noexcept nogil:
+        """Where a panel's results lie on the way: neighbours are what neighbours are in the result."""
+        cdef ptrdiff_t item = self.computed_bytes, pixels = self.tile_rows * self.tile_columns
+        cdef bint across = channels_near(&call.arrays.out)
+        call.staged = self.wants_stage(&call.arrays)
+        call.stage = call.arrays
+        call.stage.out.channel = item if across else pixels * item
+        call.stage.out.x = self.panel * item if across else item
+        call.stage.out.y = self.tile_columns * call.stage.out.x
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
         cdef ptrdiff_t share, start, stop, shares
@@ -219,6 +240,10 @@ cdef class Driver(Geometry):
         at += lines(self.out_block // self.panel * self.panel_bytes)
         scratch.bias = at
         at += lines(self.out_block * self.computed_bytes)
+        scratch.stage = at
+        at += lines(self.stage_bytes)
+        scratch.residual = at
+        at += lines(self.residual_bytes)
         self.lay_out_map(at, &scratch.map)
         at += lines(self.map_bytes())
         scratch.outer.taps = <ptrdiff_t *>at
@@ -248,7 +273,7 @@ cdef class Driver(Geometry):
         cdef const char *w = arrays.w.data + channel * arrays.w.batch
         cdef ptrdiff_t c
         if call.w_plain:
-            self.pack_panel(panel, w, arrays.w.batch // self.computed_bytes, n, self.channels * self.taps)
+            self.pack_plain(self.pack_panel, panel, self.panel, w, arrays.w.batch, n, self.channels * self.taps)
             return
         for c in range(self.channels):
             self.pack_channel(&arrays.w, w + c * arrays.w.channel, n, self.natural_order,
@@ -279,10 +304,32 @@ cdef class Driver(Geometry):
         cdef char *out = (arrays.out.data + scratch.n * arrays.out.batch
                           + (scratch.g * self.channels_out + first) * arrays.out.channel
                           + scratch.outer.out_offset + scratch.y0 * arrays.out.y + scratch.x0 * arrays.out.x)
-        self.register_tiles(arrays, scratch, weights, channels_out, out, scratch.map.rows,
-                            min(self.tile_columns, self.x.out - scratch.x0))
+        if self.casts or self.has_epilogue:
+            self.finished_tiles(call, scratch, weights, first, channels_out, out)
+        else:
+            self.register_tiles(arrays, scratch, weights, scratch.bias, channels_out, out, scratch.map.rows,
+                                min(self.tile_columns, self.x.out - scratch.x0))
 
-    cdef void register_tiles(self, const Arrays *arrays, const Scratch *scratch, const char *weights,
+    cdef void finished_tiles(self, Call *call, Scratch *scratch, const char *weights, ptrdiff_t first,
+                             ptrdiff_t channels_out, char *out) noexcept nogil:
+        """The register tiles of one panel after the other, each finished while its results are in the cache."""
+        cdef const Arrays *to = &call.stage if call.staged else &call.arrays
+        cdef ptrdiff_t p
+        cdef Done done
+        done.n, done.y0, done.x0 = scratch.n, scratch.y0, scratch.x0
+        done.rows, done.columns = scratch.map.rows, min(self.tile_columns, self.x.out - scratch.x0)
+        done.channel_pitch, done.row_pitch, done.column_pitch = to.out.channel, to.out.y, to.out.x
+        done.staged, done.row = call.staged, scratch.residual
+        for p in range((channels_out + self.panel - 1) // self.panel):
+            done.channel = scratch.g * self.channels_out + first + p * self.panel
+            done.channels = min(self.panel, channels_out - p * self.panel)
+            done.values = scratch.stage if call.staged else out + p * self.panel * to.out.channel
+            self.register_tiles(to, scratch, weights + p * self.panel_bytes,
+                                scratch.bias + p * self.panel * self.computed_bytes, done.channels, done.values,
+                                done.rows, done.columns)
+            self.finish(&call.arrays, &scratch.outer, &done)
+
+    cdef void register_tiles(self, const Arrays *arrays, const Scratch *scratch, const char *weights, const char *bias,
                              ptrdiff_t channels_out, char *out, ptrdiff_t rows, ptrdiff_t width) noexcept nogil:
         """Every register tile of a packed tile, from left to right, so that one may write into the next."""
         cdef fc_gemm_tile tile
@@ -297,7 +344,7 @@ cdef class Driver(Geometry):
         tile.channel_out_pitch = arrays.out.channel // self.computed_bytes
         for p in range((channels_out + self.panel - 1) // self.panel):
             tile.weights = weights + p * self.panel_bytes
-            tile.bias = scratch.bias + p * self.panel * self.computed_bytes
+            tile.bias = bias + p * self.panel * self.computed_bytes
             tile.channels_out = min(self.panel, channels_out - p * self.panel)
             tile.gap = self.pitch - width
             tile.pixels = tile.writable = 2 * width

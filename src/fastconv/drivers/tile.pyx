@@ -13,12 +13,14 @@ segment, in which output p and tap i read sample p + i::
 The spatial axes are called outer..., y, x; a one-dimensional problem has a y axis of one sample.
 """
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 import numpy as np
 
-from fastconv.drivers.kernels cimport FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_row_map, fc_taps
+from fastconv._epilogue import ACTIVATIONS
+from fastconv.drivers.kernels cimport (
+    FC_COPY4, FC_COPY8, FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_row_map, fc_taps)
 from fastconv.drivers.levels cimport level_named
 
 cnp.import_array()
@@ -26,6 +28,7 @@ cnp.import_array()
 cdef enum:
     CONSTANT, EDGE, SYMMETRIC, REFLECT, WRAP
 
+_ACTIVATION = {None: 0} | {name: i for i, name in enumerate(ACTIVATIONS, 1)}
 _BOUNDARY = {"constant": CONSTANT, "edge": EDGE, "symmetric": SYMMETRIC, "reflect": REFLECT, "wrap": WRAP}
 
 
@@ -82,6 +85,14 @@ cdef AxisSpec axis_spec(object axis):
     return spec
 
 
+cdef void run_of(fc_row_map *map, ptrdiff_t n, const void *fill) noexcept nogil:
+    """A row of n neighbours."""
+    map.n = map.run_stop = n
+    map.run_start = map.run_index = 0
+    map.run_step = map.runs_only = 1
+    map.index, map.fill = NULL, fill
+
+
 cdef const ptrdiff_t *pointer(cnp.ndarray array):
     return <const ptrdiff_t *>cnp.PyArray_DATA(array)
 
@@ -103,8 +114,22 @@ cdef class Geometry:
         self.load_rows = self.level.load_rows[<int>plan.storage]
         self.load_x = self.level.load_rows[<int>plan.x_storage]
         self.store_rows = self.level.store_rows[<int>plan.out_storage]
+        self.turn = NULL
+        if <int>plan.x_storage == FC_COPY4:
+            self.turn = self.level.turn[0]
+        elif <int>plan.x_storage == FC_COPY8:
+            self.turn = self.level.turn[1]
         self.pack_taps = self.level.pack_taps[self.compute] if self.compute < 2 else NULL
+        self.load_like = self.level.load_rows[<int>plan.final_storage]
+        self.store_final = self.level.store_rows[<int>plan.final_storage]
         self.stored_bytes = problem.dtype.itemsize
+        self.out_bytes, self.out_dtype = problem.out_dtype.itemsize, problem.out_dtype
+        self.finishes, self.casts = plan.finishes, not plan.out_copies
+        self.has_scale, self.has_epilogue = problem.has_scale, problem.has_epilogue
+        self.epilogue = self.level.epilogue[self.compute] if self.finishes else NULL
+        memset(&self.steps, 0, sizeof(self.steps))
+        self.steps.activation = <fc_activation>(_ACTIVATION[problem.activation])
+        self.steps.slope = problem.slope
         self.computed_bytes = plan.computed_bytes
         self.part_bytes = plan.part_bytes
         self.lanes = self.level.vector_bytes // self.computed_bytes
@@ -174,6 +199,24 @@ cdef class Geometry:
                 view.outer[i] = stride
         return view
 
+    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
+        """Whether the weights of an output channel are contiguous, aligned and in the order of the taps."""
+        cdef ptrdiff_t stride = self.stored_bytes
+        cdef int i
+        if <size_t>arrays.w.data % <size_t>self.part_bytes or arrays.w.batch % stride:
+            return False
+        if arrays.w.x != stride and self.x.k > 1:
+            return False
+        stride *= self.x.k
+        if arrays.w.y != stride and self.y.k > 1:
+            return False
+        stride *= self.y.k
+        for i in range(self.n_outer - 1, -1, -1):
+            if arrays.w.outer[i] != stride and self.outer[i].k > 1:
+                return False
+            stride *= self.outer[i].k
+        return arrays.w.channel == stride or self.channels == 1
+
     cdef int dense_taps(self, const View *w) noexcept nogil:
         """Whether the taps of a channel follow each other in memory: 1, or -1 from the last to the first, or 0."""
         cdef ptrdiff_t stride = self.computed_bytes, size, found
@@ -199,7 +242,7 @@ cdef class Geometry:
         cdef fc_taps taps
         cdef ptrdiff_t outer, rest, y, x
         cdef const char *plane
-        cdef int i, order = self.dense_taps(w)
+        cdef int i, order = self.dense_taps(w) if self.stored_bytes == self.computed_bytes else 0
         taps.stride, taps.channels_out, taps.step = w.batch, channels_out, 1
         if order:
             taps.n, taps.tap_stride, taps.step = self.taps, self.computed_bytes, order
@@ -217,8 +260,20 @@ cdef class Geometry:
             for y in range(self.kernel_y):
                 for x in range(self.kernel_x):
                     taps.weights = plane + y * w.y + x * w.x
-                    self.pack_taps(panel, &taps)
+                    self.pack_tap(&taps, panel)
                     taps.rows += 1
+
+    cdef void pack_tap(self, const fc_taps *tap, char *panel) noexcept nogil:
+        """One tap, whose weights are converted if they have to be."""
+        cdef ptrdiff_t row = 0, width = self.level.gemm_vectors * self.lanes
+        cdef fc_row_map map
+        if self.stored_bytes == self.computed_bytes:
+            self.pack_taps(panel, tap)
+        elif tap.rows[0] >= 0:
+            panel += tap.rows[0] * width * self.computed_bytes
+            memset(panel, 0, width * self.computed_bytes)
+            run_of(&map, tap.channels_out, self.fill)
+            self.load_rows(panel, width, tap.weights, &row, 1, tap.stride, &map)
 
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil:
         """Find where the outer output position number `index` reads and writes."""
@@ -226,12 +281,14 @@ cdef class Geometry:
         cdef ptrdiff_t tap, rest, at, offset, flag, first
         cdef int i
         rest = index
-        outer.out_offset = 0
+        outer.out_offset = outer.residual_offset = 0
         outer.inside = True
         for i in range(self.n_outer - 1, -1, -1):
             position[i] = rest % self.outer[i].out
             rest //= self.outer[i].out
             outer.out_offset += position[i] * arrays.out.outer[i]
+            if arrays.load_residual != NULL:
+                outer.residual_offset += position[i] * arrays.residual.outer[i]
             first = position[i] * self.outer[i].stride - self.outer[i].lo
             if (self.outer[i].input_dilation > 1 or first < 0
                     or first + (self.outer[i].k - 1) * self.outer[i].dilation >= self.outer[i].extent):
@@ -303,14 +360,24 @@ cdef class Geometry:
         """Gather some channels, the first element of which is at x."""
         cdef ptrdiff_t c, tap, s, i, n, flag
         cdef const ptrdiff_t *offset = map.row_offset
+        cdef bint turned = self.turn != NULL and channels >= self.lanes and arrays.x.channel == self.computed_bytes
         cdef char *dst
         for s in range(self.n_row_segments):
             n = map.rows + self.row_count[s] - 1
+            for tap in range(self.outer_taps if turned else 0):
+                if outer.taps[2 * tap] != 0:
+                    continue
+                dst = <char *>packed + (tap * self.outer_pitch + self.row_base[s]) * self.computed_bytes
+                for i in range(self.n_column_segments):
+                    self.turn_rows(arrays, dst + self.column_base[i] * self.computed_bytes, x + outer.taps[2 * tap + 1],
+                                   channels, offset, n, &map.columns[i])
             for c in range(channels):
                 for tap in range(self.outer_taps):
                     dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
                                             + self.row_base[s]) * self.computed_bytes
                     flag = outer.taps[2 * tap]
+                    if turned and flag == 0:
+                        continue
                     for i in range(self.n_column_segments):
                         if flag == 0:
                             self.load_x(dst + self.column_base[i] * self.computed_bytes, self.pitch,
@@ -321,6 +388,36 @@ cdef class Geometry:
                                             &map.columns[i])
             offset += n
 
+    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels,
+                        const ptrdiff_t *offset, ptrdiff_t n, const fc_row_map *map) noexcept nogil:
+        """n rows of channels that are neighbours in the input."""
+        cdef ptrdiff_t r, c
+        cdef char *row
+        for r in range(n):
+            row = dst + r * self.pitch * self.computed_bytes
+            if offset[r] > FC_ZERO_ROW:
+                self.turn(row + map.run_start * self.computed_bytes, self.channel_pitch,
+                          plane + offset[r] + map.run_index * arrays.x.x, map.run_step * arrays.x.x,
+                          map.run_stop - map.run_start, channels)
+            if map.runs_only or (offset[r] > FC_ZERO_ROW and map.run_start == 0 and map.run_stop == map.n):
+                continue
+            for c in range(channels):
+                self.load_edges(row + c * self.channel_pitch * self.computed_bytes, plane + c * arrays.x.channel,
+                                offset + r, arrays.x.x, map)
+
+    cdef void load_edges(self, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t stride,
+                         const fc_row_map *map) noexcept nogil:
+        """What a row holds before and behind its run; all of it where it has no samples."""
+        cdef fc_row_map part = map[0]
+        if offset[0] <= FC_ZERO_ROW:
+            self.load_x(dst, self.pitch, plane, offset, 1, stride, map)
+            return
+        part.n = part.run_stop = part.run_start
+        self.load_x(dst, self.pitch, plane, offset, 1, stride, &part)
+        part.n, part.run_start, part.run_stop = map.n - map.run_stop, 0, 0
+        part.index = map.index + map.run_stop
+        self.load_x(dst + map.run_stop * self.computed_bytes, self.pitch, plane, offset, 1, stride, &part)
+
     cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
                          const fc_row_map *map) noexcept nogil:
         """Rows of a plane outside the input (all fill), or between its samples (zeros, but fill around them)."""
@@ -328,6 +425,112 @@ cdef class Geometry:
         for r in range(n):
             empty = FC_FILL_ROW if flag == FC_FILL or row_offset[r] == FC_FILL_ROW else FC_ZERO_ROW
             self.load_x(dst + r * self.pitch * self.computed_bytes, self.pitch, NULL, &empty, 1, 0, map)
+
+
+    cdef void pack_plain(self, fc_pack_panel *pack, char *panel, ptrdiff_t columns, const char *w, ptrdiff_t row_bytes,
+                         ptrdiff_t n, ptrdiff_t taps) noexcept nogil:
+        """A panel of `columns` from n contiguous rows of weights, converted a piece at a time where they have to be."""
+        cdef double piece[MAX_PANEL * PIECE]
+        cdef ptrdiff_t rows[MAX_PANEL]
+        cdef ptrdiff_t first, i
+        cdef fc_row_map map
+        if self.stored_bytes == self.computed_bytes:
+            pack(panel, w, row_bytes // self.computed_bytes, n, taps)
+            return
+        for i in range(n):
+            rows[i] = i * row_bytes
+        for i in range((taps + PIECE - 1) // PIECE):
+            first = i * PIECE
+            run_of(&map, min(<ptrdiff_t>PIECE, taps - first), self.fill)
+            self.load_rows(piece, PIECE, w + first * self.stored_bytes, rows, n, self.stored_bytes, &map)
+            pack(panel + first * columns * self.computed_bytes, piece, PIECE, n, map.n)
+
+    # --- what follows the sums ---------------------------------------------------------------------------------------
+
+    cdef void bind_epilogue(self, Arrays *arrays, cnp.ndarray bias, cnp.ndarray scale, cnp.ndarray residual):
+        """Find the operands of a call that are read when results are stored; arrays.out is bound already."""
+        cdef ptrdiff_t item = self.computed_bytes
+        cdef const cnp.npy_intp *strides
+        cdef int i
+        arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None and scale is None else NULL
+        arrays.late_bias = cnp.PyArray_BYTES(bias) if bias is not None and scale is not None else NULL
+        arrays.scale = cnp.PyArray_BYTES(scale) if scale is not None else NULL
+        arrays.load_residual = NULL
+        arrays.over_residual = arrays.residual_computed = False
+        if residual is None:
+            return
+        arrays.residual = self.bind(residual)
+        arrays.load_residual = self.load_like if residual.dtype == self.out_dtype else self.load_rows
+        arrays.over_residual = arrays.residual.data == arrays.out.data
+        arrays.residual_computed = (
+            cnp.PyArray_ITEMSIZE(residual) == item and (not self.casts or residual.dtype != self.out_dtype)
+            and not <size_t>arrays.residual.data % <size_t>item)
+        strides = cnp.PyArray_STRIDES(residual)
+        for i in range(cnp.PyArray_NDIM(residual)):
+            if strides[i] % item:
+                arrays.residual_computed = False
+
+    cdef bint wants_stage(self, const Arrays *arrays) noexcept nogil:
+        """Whether sums have to be made in scratch memory, because the result cannot hold or must not take them."""
+        if self.casts or arrays.over_residual:
+            return True
+        return self.has_epilogue and arrays.out.x != self.computed_bytes and arrays.out.channel != self.computed_bytes
+
+    cdef void finish(self, const Arrays *arrays, const Outer *outer, const Done *done) noexcept nogil:
+        """Do what follows the sums on a part of the result, and store it if it is not there yet."""
+        cdef fc_epilogue_tile tile = self.steps
+        cdef ptrdiff_t item = self.computed_bytes, i
+        cdef bint across = done.column_pitch != item  # channels are neighbours
+        cdef ptrdiff_t n_outer = done.rows if across else done.channels
+        cdef ptrdiff_t pitch = done.row_pitch if across else done.channel_pitch
+        cdef const View *out = &arrays.out
+        cdef const View *more = &arrays.residual
+        cdef char *dst = (out.data + done.n * out.batch + done.channel * out.channel + outer.out_offset
+                          + done.y0 * out.y + done.x0 * out.x)
+        cdef const char *residual = NULL
+        if arrays.load_residual != NULL:
+            residual = (more.data + done.n * more.batch + done.channel * more.channel + outer.residual_offset
+                        + done.y0 * more.y + done.x0 * more.x)
+        tile.along_row = across
+        tile.rows = done.columns if across else done.rows
+        tile.n = done.channels if across else done.columns
+        tile.pitch = (done.column_pitch if across else done.row_pitch) // item
+        for i in range(n_outer):
+            tile.values = done.values + i * pitch
+            if i == 0 or not across:
+                tile.scale = arrays.scale + (done.channel + i) * item if arrays.scale != NULL else NULL
+                tile.bias = arrays.late_bias + (done.channel + i) * item if arrays.late_bias != NULL else NULL
+            if across:
+                self.finish_rows(arrays, &tile, residual + i * more.y if residual != NULL else NULL, more.x,
+                                 more.channel, done.row)
+                if done.staged:
+                    self.store_final(dst + i * out.y, out.x, out.channel, tile.values, tile.pitch, tile.rows, tile.n)
+            else:
+                self.finish_rows(arrays, &tile, residual + i * more.channel if residual != NULL else NULL, more.y,
+                                 more.x, done.row)
+                if done.staged:
+                    self.store_final(dst + i * out.channel, out.y, out.x, tile.values, tile.pitch, tile.rows, tile.n)
+
+    cdef void finish_rows(self, const Arrays *arrays, fc_epilogue_tile *tile, const char *residual, ptrdiff_t row_stride,
+                          ptrdiff_t stride, char *row) noexcept nogil:
+        """The steps on some rows, with a residual that is read where it stands, or a row of it at a time."""
+        cdef fc_row_map map
+        cdef fc_epilogue_tile one = tile[0]
+        cdef ptrdiff_t r, offset
+        tile.residual = NULL
+        if not self.has_epilogue:
+            return
+        if residual == NULL or arrays.residual_computed and stride == self.computed_bytes:
+            tile.residual, tile.residual_pitch = residual, row_stride // self.computed_bytes
+            self.epilogue(tile)
+            return
+        run_of(&map, tile.n, self.fill)
+        one.rows, one.residual, one.residual_pitch = 1, row, 0
+        for r in range(tile.rows):
+            offset = r * row_stride
+            one.values = <char *>tile.values + r * tile.pitch * self.computed_bytes
+            arrays.load_residual(row, tile.n, residual, &offset, 1, stride, &map)
+            self.epilogue(&one)
 
     cdef ptrdiff_t map_bytes(self) noexcept nogil:
         """Scratch memory of a tile map."""

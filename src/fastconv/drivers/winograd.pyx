@@ -1,5 +1,5 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
-"""Winograd's minimal filtering: many channels, kernels of 3 x 3, stride 1, float32 and float64.
+"""Winograd's minimal filtering: many channels, kernels of 3 x 3, stride 1, real floating dtypes.
 
 A block is a few rows of tiles, of one image or of several; its samples become values at frequencies once, and serve
 one block of output channels after the other::
@@ -8,12 +8,17 @@ one block of output channels after the other::
     values x weights [frequency]             ->  sums   [channels out][tile][frequency]
     sums  ->  results, a row of tiles at a time  ->  the array
 
+What follows the sums is done on the results, [pixel][lanes], before they are stored.
+
 Where the transformed weights fit the cache they are given by the plan, or made by each thread once. Where they do not,
 a panel of some channels is transformed for each block, which takes less time than to fetch it; a plan then holds the
 weights side by side, ready to be transformed.
 
 A transform mixes the samples of a tile, so one that is not finite would spoil the whole tile. Such tiles show in their
-results, and are computed again by the kernels of the implicit GEMM.
+results, and are computed again by the kernels of the implicit GEMM before they are stored.
+
+Complex arrays are taken as real ones of twice the channels, see planners/parts.py. A vector of channels is then one of
+half as many pairs, which move between an array and the vectors as elements of twice the size.
 """
 
 cimport numpy as cnp
@@ -22,17 +27,20 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport (
-    FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_gemm, fc_gemm_tile, fc_pack_panel, fc_product, fc_row_map, fc_winograd,
-    fc_winograd_kernels)
+    FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_gather_lanes, fc_gemm, fc_gemm_tile, fc_load_rows,
+    fc_pack_panel, fc_product, fc_row_map, fc_scatter_lanes, fc_winograd, fc_winograd_kernels)
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
-from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
+from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, channels_near, lines, run_of
 
 cnp.import_array()
 
 cdef enum:
     TAPS = 9
+    PARTS = 20  # of the scratch memory
+    COPY8 = 2  # fc_storage
+    COPY16 = 3
 
 
 cdef struct Call:
@@ -61,6 +69,13 @@ cdef struct Scratch:
     char *ready          # one a panel: its weights are transformed
     char *patch          # samples of a tile that is computed again
     char *patch_weights
+    char *again          # results of one tile, or of a row of it for a whole panel
+    char *stage          # a vector of channels, one behind the other, on their way to lanes or from lanes
+    char *residual       # [pixel][lanes]
+    char *scale          # of a group, as is the bias
+    char *late_bias
+    ptrdiff_t *pixels    # offsets of the pixels of a row
+    ptrdiff_t *channels  # and of a vector of channels
     ptrdiff_t *offsets   # of the pixels of a row that lie outside the input
     ptrdiff_t *outside   # as many FC_FILL_ROW
     ptrdiff_t *no_lanes  # FC_ZERO for every lane
@@ -76,6 +91,11 @@ cdef class Driver(Geometry):
     cdef fc_winograd_kernels kernels
     cdef fc_gemm *gemm
     cdef fc_pack_panel *pack_panel
+    # What moves channels between an array and a vector, `parts` lanes each; NULL where no kernel has such elements.
+    cdef fc_gather_lanes *gather_lanes
+    cdef fc_scatter_lanes *scatter_lanes
+    cdef fc_load_rows *load_channels
+    cdef ptrdiff_t parts
     cdef ptrdiff_t outputs, side, frequencies
     cdef ptrdiff_t tiles_y, tiles_x                       # of an image
     cdef ptrdiff_t block_rows, block_columns, strip       # tiles of a block, and of a step along its rows
@@ -84,8 +104,8 @@ cdef class Driver(Geometry):
     cdef ptrdiff_t fold, weight_channels, taps_channels
     cdef bint keeps_weights, planned
     # Pitches, in elements.
-    cdef ptrdiff_t sample_pitch, value_block, value_pitch, sum_tile, sum_vector, result_pitch
-    cdef ptrdiff_t sizes[13]
+    cdef ptrdiff_t sample_pitch, value_block, value_pitch, sum_tile, sum_vector, result_pitch, stage_pitch
+    cdef ptrdiff_t sizes[PARTS]
     cdef ptrdiff_t own_bytes
     cdef ptrdiff_t weight_bytes, taps_bytes, planned_bytes  # of a panel
     cdef double work
@@ -98,6 +118,13 @@ cdef class Driver(Geometry):
         Geometry.__init__(self, problem, plan)
         cdef ptrdiff_t item = self.computed_bytes, columns, block_tiles
         self.kernels = self.level.winograd[self.compute]
+        self.gather_lanes, self.scatter_lanes = self.kernels.gather, self.kernels.scatter
+        self.load_channels, self.parts = self.load_rows, 1
+        if problem.paired:
+            self.parts = 2
+            self.load_channels = self.level.load_rows[<int>COPY8 if item == 4 else <int>COPY16]
+            self.gather_lanes = self.level.winograd[1].gather if item == 4 else NULL
+            self.scatter_lanes = self.level.winograd[1].scatter if item == 4 else NULL
         self.gemm = self.level.gemm[self.compute]
         self.pack_panel = self.level.pack_panel[self.compute]
         self.keep_winograd = (plan.numbers, plan.tap_offsets)
@@ -134,6 +161,8 @@ cdef class Driver(Geometry):
         self.sum_tile = self.odd(self.frequencies) * self.lanes
         self.sum_vector = block_tiles * self.sum_tile
         self.result_pitch = self.strip * self.outputs * self.lanes
+        self.stage_pitch = (self.strip * self.outputs + 2 + self.lanes - 1) // self.lanes * self.lanes
+        converts = self.stored_bytes != item or self.casts or problem.has_residual
         self.weight_bytes = self.frequencies * self.weight_pitch(self.channels) * item
         self.taps_bytes = TAPS * self.channels * self.panel * item
         self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
@@ -151,9 +180,16 @@ cdef class Driver(Geometry):
             self.taps_bytes,
             columns * sizeof(ptrdiff_t),
             columns * sizeof(ptrdiff_t),
-            self.lanes * sizeof(ptrdiff_t)]
+            self.lanes * sizeof(ptrdiff_t),
+            self.outputs * max(self.outputs * self.lanes, self.panel) * item,
+            self.lanes * self.stage_pitch * item if converts else 0,
+            self.lanes * self.stage_pitch * item if problem.has_residual else 0,
+            self.panels * self.panel * item if self.has_scale else 0,
+            self.panels * self.panel * item if self.has_scale else 0,
+            self.stage_pitch * sizeof(ptrdiff_t) if converts else 0,
+            self.lanes * sizeof(ptrdiff_t) if converts else 0]
         self.own_bytes = lines(sizeof(Scratch)) + 2 * lines(self.map_bytes())
-        for i in range(13):
+        for i in range(PARTS):
             self.own_bytes += lines(self.sizes[i])
         if self.planned and self.keeps_weights:
             self.own_bytes -= lines(self.sizes[2])
@@ -172,9 +208,19 @@ cdef class Driver(Geometry):
         return self.own_bytes
 
     @property
+    def panel_format(self):
+        """Equal for drivers of a plan that can use each other's packed weights; GEMM has the same panels."""
+        return f"F({self.outputs}, 3)" if self.keeps_weights else "panels"
+
+    @property
     def level_name(self):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
+
+    @property
+    def fuses_epilogue(self):
+        """Whether `run` finishes what it stores."""
+        return True
 
     def pack_all(self, cnp.ndarray w):
         """Return all weights in panels, transformed where that pays, to be handed to `run` as often as they are used."""
@@ -196,8 +242,11 @@ cdef class Driver(Geometry):
         return aligned
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
-            cnp.ndarray panels=None):
-        """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
+            cnp.ndarray panels=None, cnp.ndarray scale=None, cnp.ndarray residual=None):
+        """Write the convolution of x and w to out, which shares memory with neither and is aligned.
+
+        The residual may be out.
+        """
         cdef Call call
         cdef Region region
         cdef int t
@@ -206,7 +255,7 @@ cdef class Driver(Geometry):
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         call.arrays.w = self.bind_weights(w)
-        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
+        self.bind_epilogue(&call.arrays, bias, scale, residual)
         call.w_plain = self.weights_plain(&call.arrays)
         if self.planned and panels is None:
             panels = self.pack_all(w)
@@ -225,7 +274,7 @@ cdef class Driver(Geometry):
             region_leave(&region)
 
     cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
-        cdef ptrdiff_t item = self.computed_bytes
+        cdef ptrdiff_t item = self.stored_bytes
         if <size_t>arrays.w.data % <size_t>item or arrays.w.batch % item:
             return False
         return (arrays.w.x == item and arrays.w.y == 3 * item
@@ -235,14 +284,14 @@ cdef class Driver(Geometry):
         """Divide a thread's memory; what is made in it then lasts from item to item."""
         cdef char *at = call.scratch + thread * self.own_bytes
         cdef Scratch *scratch = <Scratch *>at
-        cdef char *parts[13]
+        cdef char *parts[PARTS]
         cdef ptrdiff_t i
         at += lines(sizeof(Scratch))
         self.lay_out_map(at, &scratch.map)
         at += lines(self.map_bytes())
         self.lay_out_map(at, &scratch.patch_map)
         at += lines(self.map_bytes())
-        for i in range(13):
+        for i in range(PARTS):
             parts[i] = at
             at += lines(self.sizes[i])
         scratch.samples, scratch.values, scratch.weights, scratch.taps = parts[0], parts[1], parts[2], parts[3]
@@ -250,6 +299,9 @@ cdef class Driver(Geometry):
         scratch.patch, scratch.patch_weights = parts[8], parts[9]
         scratch.offsets, scratch.outside = <ptrdiff_t *>parts[10], <ptrdiff_t *>parts[11]
         scratch.no_lanes = <ptrdiff_t *>parts[12]
+        scratch.again, scratch.stage, scratch.residual = parts[13], parts[14], parts[15]
+        scratch.scale, scratch.late_bias = parts[16], parts[17]
+        scratch.pixels, scratch.channels = <ptrdiff_t *>parts[18], <ptrdiff_t *>parts[19]
         for i in range(self.block_columns * self.outputs + 2):
             scratch.outside[i] = FC_FILL_ROW
         for i in range(self.lanes):
@@ -289,14 +341,20 @@ cdef class Driver(Geometry):
             if scratch.weights_group != g:
                 scratch.weights_group = g
                 memset(scratch.ready, 0, self.panels)
-                memset(scratch.bias, 0, self.panels * self.panel * self.computed_bytes)
-                if call.arrays.bias != NULL:
-                    memcpy(scratch.bias, call.arrays.bias + g * self.channels_out * self.computed_bytes,
-                           self.channels_out * self.computed_bytes)
+                self.group_row(scratch.bias, call.arrays.bias, g)
+                if self.has_scale:
+                    self.group_row(scratch.scale, call.arrays.scale, g)
+                    self.group_row(scratch.late_bias, call.arrays.late_bias, g)
             self.make_results(call, scratch, g, block % (self.n_row_blocks * self.n_chunks),
                               item % self.n_out_blocks * self.out_block)
             if thread == 0:
                 region_poll(region)
+
+    cdef void group_row(self, char *dst, const char *src, ptrdiff_t g) noexcept nogil:
+        """A number for each output channel of a group, and zeros behind them."""
+        memset(dst, 0, self.panels * self.panel * self.computed_bytes)
+        if src != NULL:
+            memcpy(dst, src + g * self.channels_out * self.computed_bytes, self.channels_out * self.computed_bytes)
 
     # --- blocks ------------------------------------------------------------------------------------------------------
 
@@ -345,16 +403,21 @@ cdef class Driver(Geometry):
         """A part of a row of tiles."""
         cdef fc_winograd step
         cdef ptrdiff_t v, c, item = self.computed_bytes
-        cdef const char *x = arrays.x.data + segment.n * arrays.x.batch + g * self.channels * arrays.x.channel
+        cdef const char *x = self.group_of(arrays, segment, g)
         step.outputs, step.numbers, step.n = self.outputs, self.numbers, min(self.strip, columns - first)
         step.src, step.src_pitch, step.dst_pitch = scratch.samples, self.sample_pitch, self.value_pitch
         for v in range((self.channels + self.lanes - 1) // self.lanes):
             c = v * self.lanes
-            self.gather(arrays, scratch, x + c * arrays.x.channel, min(self.lanes, self.channels - c),
-                        i * self.outputs, first * self.outputs, step.n * self.outputs + 2, c == 0)
+            self.gather(arrays, scratch, x + c // self.parts * arrays.x.channel,
+                        min(self.lanes, self.channels - c) // self.parts, i * self.outputs, first * self.outputs,
+                        step.n * self.outputs + 2, c == 0)
             step.dst = scratch.values + (
                 v * self.value_block + (segment.first + i * columns + first) * self.lanes) * item
             self.kernels.input(&step)
+
+    cdef const char *group_of(self, const Arrays *arrays, const Segment *segment, ptrdiff_t g) noexcept nogil:
+        return (arrays.x.data + segment.n * arrays.x.batch
+                + g * (self.channels // self.parts) * arrays.x.channel)
 
     cdef void find_outside(self, const Arrays *arrays, Scratch *scratch) noexcept nogil:
         """Where the columns outside the input come from."""
@@ -366,7 +429,10 @@ cdef class Driver(Geometry):
 
     cdef void gather(self, const Arrays *arrays, const Scratch *scratch, const char *x, ptrdiff_t channels,
                      ptrdiff_t y0, ptrdiff_t x0, ptrdiff_t width, bint first) noexcept nogil:
-        """A vector of channels of some samples; what the fill value takes is written for the first vector only."""
+        """A vector of channels of some samples; what the fill value takes is written for the first vector only.
+
+        Channels are those of the array here, `parts` lanes each.
+        """
         cdef const fc_row_map *map = &scratch.map.columns[0]
         cdef fc_row_map lanes
         cdef ptrdiff_t r, offset, reach, pitch = self.lanes * self.computed_bytes
@@ -376,26 +442,82 @@ cdef class Driver(Geometry):
         cdef bint rows_follow = arrays.x.y == self.x.n * arrays.x.x
         cdef bint outside = first or self.x.boundary != 0
         cdef char *row
-        lanes.n, lanes.run_start, lanes.run_stop, lanes.run_index, lanes.run_step = self.lanes, 0, channels, 0, 1
+        cdef ptrdiff_t vector = self.lanes // self.parts
+        lanes.n, lanes.run_start, lanes.run_stop, lanes.run_index, lanes.run_step = vector, 0, channels, 0, 1
         lanes.index, lanes.fill, lanes.runs_only = scratch.no_lanes, self.fill, 0
         for r in range(self.side):
             row = scratch.samples + r * self.sample_pitch * self.computed_bytes
             offset = scratch.map.row_offset[y0 + r]
             if offset <= FC_ZERO_ROW:
                 if first:
-                    self.load_rows(row, self.lanes, NULL, scratch.outside, width, arrays.x.channel, &lanes)
+                    self.load_channels(row, vector, NULL, scratch.outside, width, arrays.x.channel, &lanes)
                 continue
             if stop > start:
                 reach = self.x.n - index
                 if rows_follow:
                     reach += (self.y.n - 1 - (offset // arrays.x.y if offset > 0 else 0)) * self.x.n
-                self.kernels.gather(row + start * pitch, x + offset + index * arrays.x.x, arrays.x.x,
-                                    arrays.x.channel, channels, stop - start, reach)
+                self.to_lanes(scratch, &arrays.x, self.load_x if self.stored_bytes != self.computed_bytes else NULL,
+                              row + start * pitch, x + offset + index * arrays.x.x, channels, stop - start, reach)
             if outside and start > 0:
-                self.load_rows(row, self.lanes, x + offset, scratch.offsets + x0, start, arrays.x.channel, &lanes)
+                self.load_channels(row, vector, x + offset, scratch.offsets + x0, start, arrays.x.channel, &lanes)
             if outside and stop < width:
-                self.load_rows(row + stop * pitch, self.lanes, x + offset, scratch.offsets + x0 + stop, width - stop,
-                               arrays.x.channel, &lanes)
+                self.load_channels(row + stop * pitch, vector, x + offset, scratch.offsets + x0 + stop, width - stop,
+                                   arrays.x.channel, &lanes)
+
+    # --- vectors of channels -----------------------------------------------------------------------------------------
+
+    cdef void to_lanes(self, const Scratch *scratch, const View *view, fc_load_rows *load, char *dst, const char *src,
+                       ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil:
+        """n pixels of some channels of an array as [pixel][lanes]; load is NULL where it is of the compute type."""
+        cdef ptrdiff_t i, item = self.computed_bytes, pixel_stride = view.x, channel_stride = view.channel
+        cdef fc_row_map map
+        if load == NULL:
+            self.gather_pixels(dst, src, pixel_stride, channel_stride, channels, n, reach)
+        elif channels_near(view):
+            run_of(&map, channels, self.fill)
+            map.n, map.index, map.runs_only = self.lanes, scratch.no_lanes, 0
+            for i in range(n):
+                scratch.pixels[i] = i * pixel_stride
+            load(dst, self.lanes, src, scratch.pixels, n, channel_stride, &map)
+        else:
+            run_of(&map, n, self.fill)
+            for i in range(channels):
+                scratch.channels[i] = i * channel_stride
+            load(scratch.stage, self.stage_pitch, src, scratch.channels, channels, pixel_stride, &map)
+            self.kernels.gather(dst, scratch.stage, item, self.stage_pitch * item, channels, n, self.stage_pitch)
+
+    cdef void from_lanes(self, const Arrays *arrays, const Scratch *scratch, char *dst, const char *src,
+                         ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil:
+        """The way back, to the result."""
+        cdef ptrdiff_t item = self.computed_bytes, x = arrays.out.x, channel = arrays.out.channel
+        if not self.casts:
+            self.scatter_pixels(dst, x, channel, src, channels, n, reach)
+        elif channels_near(&arrays.out):
+            self.store_final(dst, x, channel, src, self.lanes, n, channels)
+        else:
+            self.kernels.scatter(scratch.stage, item, self.stage_pitch * item, src, channels, n, self.stage_pitch)
+            self.store_final(dst, channel, x, scratch.stage, self.stage_pitch, channels, n)
+
+    cdef void gather_pixels(self, char *dst, const char *src, ptrdiff_t pixel_stride, ptrdiff_t channel_stride,
+                            ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil:
+        cdef ptrdiff_t i, c, size = self.parts * self.computed_bytes, pitch = self.lanes * self.computed_bytes
+        if self.gather_lanes != NULL:
+            self.gather_lanes(dst, src, pixel_stride, channel_stride, channels, n, reach)
+            return
+        for i in range(n):
+            for c in range(channels):
+                memcpy(dst + i * pitch + c * size, src + i * pixel_stride + c * channel_stride, size)
+            memset(dst + i * pitch + channels * size, 0, pitch - channels * size)
+
+    cdef void scatter_pixels(self, char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const char *src,
+                             ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil:
+        cdef ptrdiff_t i, c, size = self.parts * self.computed_bytes, pitch = self.lanes * self.computed_bytes
+        if self.scatter_lanes != NULL:
+            self.scatter_lanes(dst, pixel_stride, channel_stride, src, channels, n, reach)
+            return
+        for i in range(n):
+            for c in range(channels):
+                memcpy(dst + i * pixel_stride + c * channel_stride, src + i * pitch + c * size, size)
 
     # --- weights -----------------------------------------------------------------------------------------------------
 
@@ -428,7 +550,7 @@ cdef class Driver(Geometry):
         cdef const char *w = (arrays.w.data + (g * self.channels_out + p * self.panel) * arrays.w.batch
                               + first * arrays.w.channel)
         if call.w_plain:
-            self.pack_panel(panel, w, arrays.w.batch // self.computed_bytes, n, channels * TAPS)
+            self.pack_plain(self.pack_panel, panel, self.panel, w, arrays.w.batch, n, channels * TAPS)
             return
         for c in range(channels):
             self.pack_channel(&arrays.w, w + c * arrays.w.channel, n, self.natural_order,
@@ -489,94 +611,117 @@ cdef class Driver(Geometry):
         cdef Segment segment
         cdef ptrdiff_t i, v, t, columns = self.columns_of(block)
         cdef ptrdiff_t x0 = block % self.n_chunks * self.block_columns * self.outputs
-        cdef bint start = True, spoilt
+        cdef bint start = True
         while self.next_segment(block, &segment, start):
             start = False
             for i in range(segment.tile_rows):
-                spoilt = False
                 for v in range(self.level.gemm_vectors):
                     for t in range((columns + self.strip - 1) // self.strip):
                         if p * self.panel + v * self.lanes < self.channels_out:
-                            spoilt |= self.store_strip(call, scratch, g, p, v, &segment, i, t * self.strip, x0, columns)
-                if spoilt:
-                    self.repair_row(call, scratch, g, p, &segment, i, x0, columns)
+                            self.store_strip(call, scratch, g, p, v, &segment, i, t * self.strip, x0, columns)
 
     cdef const char *sums_of(self, const Scratch *scratch, ptrdiff_t p, ptrdiff_t v, ptrdiff_t tile) noexcept nogil:
         return scratch.sums + ((p % self.out_block * self.level.gemm_vectors + v) * self.sum_vector
                                + tile * self.sum_tile) * self.computed_bytes
 
-    cdef char *out_of(self, const Arrays *arrays, const Segment *segment, ptrdiff_t channel, ptrdiff_t y,
-                      ptrdiff_t x) noexcept nogil:
-        return (arrays.out.data + segment.n * arrays.out.batch + channel * arrays.out.channel + y * arrays.out.y
-                + x * arrays.out.x)
+    cdef char *place(self, const View *view, ptrdiff_t n, ptrdiff_t channel, ptrdiff_t y, ptrdiff_t x) noexcept nogil:
+        return view.data + n * view.batch + channel * view.channel + y * view.y + x * view.x
 
-    cdef bint store_strip(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t v,
+    cdef void store_strip(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t v,
                           const Segment *segment, ptrdiff_t i, ptrdiff_t first, ptrdiff_t x0,
                           ptrdiff_t columns) noexcept nogil:
-        """A part of a row of tiles, a vector of output channels; whether a result is not finite."""
+        """A part of a row of tiles, a vector of output channels."""
         cdef const Arrays *arrays = &call.arrays
         cdef fc_winograd step
         cdef ptrdiff_t channel = p * self.panel + v * self.lanes, y = segment.y0 + i * self.outputs, r, reach
         cdef ptrdiff_t n = min(self.strip, columns - first), x = x0 + first * self.outputs
         cdef ptrdiff_t width = min(n * self.outputs, self.x.out - x)
         cdef ptrdiff_t last = min(segment.y0 + segment.tile_rows * self.outputs, self.y.out)
-        cdef bint rows_follow = width == self.x.out and arrays.out.y == width * arrays.out.x, spoilt
+        cdef ptrdiff_t channels = min(self.lanes, self.channels_out - channel)
+        cdef bint rows_follow = (width == self.x.out and arrays.out.y == width * arrays.out.x
+                                 and not arrays.over_residual)
+        cdef char *row
         step.outputs, step.numbers, step.n = self.outputs, self.numbers, n
         step.src, step.src_pitch = self.sums_of(scratch, p, v, segment.first + i * columns + first), self.sum_tile
         step.dst, step.dst_pitch = scratch.results, self.result_pitch
         step.bias = scratch.bias + channel * self.computed_bytes
-        spoilt = self.kernels.output(&step)
+        if self.kernels.output(&step):
+            self.repair_strip(call, scratch, g, p, v, segment, &step, y, x)
         for r in range(min(self.outputs, self.y.out - y)):
+            row = scratch.results + r * self.result_pitch * self.computed_bytes
+            if self.has_epilogue:
+                self.finish_lanes(arrays, scratch, segment.n, g, channel, channels, y + r, x, width, row)
             reach = (last - y - r) * width if rows_follow else width
-            self.kernels.scatter(self.out_of(arrays, segment, g * self.channels_out + channel, y + r, x),
-                                 arrays.out.x, arrays.out.channel,
-                                 scratch.results + r * self.result_pitch * self.computed_bytes,
-                                 min(self.lanes, self.channels_out - channel), width, reach)
-        return spoilt
+            self.from_lanes(arrays, scratch,
+                            self.place(&arrays.out, segment.n, (g * self.channels_out + channel) // self.parts, y + r, x),
+                            row, channels // self.parts, width, reach)
+
+    cdef void finish_lanes(self, const Arrays *arrays, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t channel,
+                           ptrdiff_t channels, ptrdiff_t y, ptrdiff_t x, ptrdiff_t width, char *row) noexcept nogil:
+        """Do what follows the sums on a row of results, a vector of output channels."""
+        cdef fc_epilogue_tile tile = self.steps
+        cdef const View *view = &arrays.residual
+        cdef const char *residual
+        cdef ptrdiff_t item = self.computed_bytes
+        tile.values, tile.pitch, tile.rows, tile.n, tile.along_row = row, self.lanes, width, self.lanes, 1
+        if self.has_scale:
+            tile.scale, tile.bias = scratch.scale + channel * item, scratch.late_bias + channel * item
+        if arrays.load_residual != NULL:
+            residual = self.place(view, n, g * self.channels_out + channel, y, x)
+            tile.residual, tile.residual_pitch = residual, view.x // item
+            if not (arrays.residual_computed and view.channel == item and channels == self.lanes):
+                self.to_lanes(scratch, view, NULL if arrays.residual_computed else arrays.load_residual,
+                              scratch.residual, residual, channels, width, width)
+                tile.residual, tile.residual_pitch = scratch.residual, self.lanes
+        self.epilogue(&tile)
 
     # --- tiles that are not finite -----------------------------------------------------------------------------------
 
-    cdef void repair_row(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, const Segment *segment,
-                         ptrdiff_t i, ptrdiff_t x0, ptrdiff_t columns) noexcept nogil:
-        """Find the spoilt tiles of a row, and compute them directly."""
-        cdef fc_winograd step
-        cdef ptrdiff_t t, v
-        cdef bint spoilt
-        step.outputs, step.numbers, step.n = self.outputs, self.numbers, 1
-        step.src_pitch, step.dst, step.dst_pitch = self.sum_tile, scratch.results, self.result_pitch
-        step.bias = scratch.bias
-        for t in range(columns):
-            spoilt = False
-            for v in range(self.level.gemm_vectors):
-                if p * self.panel + v * self.lanes < self.channels_out:
-                    step.src = self.sums_of(scratch, p, v, segment.first + i * columns + t)
-                    spoilt |= self.kernels.output(&step)
-            if spoilt:
-                self.repair_tile(call, scratch, g, p, segment, segment.y0 + i * self.outputs, x0 + t * self.outputs)
+    cdef void repair_strip(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t v,
+                           const Segment *segment, const fc_winograd *strip, ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
+        """Find the spoilt tiles of a strip, and compute them directly."""
+        cdef fc_winograd step = strip[0]
+        cdef ptrdiff_t t
+        step.n, step.dst, step.dst_pitch = 1, scratch.again, self.outputs * self.lanes
+        for t in range(strip.n):
+            step.src = <const char *>strip.src + t * self.sum_tile * self.computed_bytes
+            if self.kernels.output(&step):
+                self.repair_tile(call, scratch, g, p, v, segment, y0, x0, t * self.outputs)
 
-    cdef void repair_tile(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, const Segment *segment,
-                          ptrdiff_t y0, ptrdiff_t x0) noexcept nogil:
+    cdef void repair_tile(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t v,
+                          const Segment *segment, ptrdiff_t y0, ptrdiff_t x0, ptrdiff_t first) noexcept nogil:
+        """A vector of channels of the results from pixel `first` of a strip on."""
         cdef const Arrays *arrays = &call.arrays
         cdef fc_gemm_tile tile
-        cdef ptrdiff_t r, rows = min(self.outputs, self.y.out - y0), columns = min(self.outputs, self.x.out - x0)
+        cdef ptrdiff_t item = self.computed_bytes, vector = self.lanes * item, r, x
+        cdef ptrdiff_t rows = min(self.outputs, self.y.out - y0), columns = min(self.outputs, self.x.out - x0 - first)
         if scratch.patch_key != g * self.panels + p:
             scratch.patch_key = g * self.panels + p
             self.pack_weights(call, g, p, 0, self.channels, scratch.patch_weights)
-        self.start_tile(arrays, y0, rows, x0, columns, &scratch.patch_map)
-        self.pack(arrays, arrays.x.data + segment.n * arrays.x.batch + g * self.channels * arrays.x.channel,
-                  &scratch.outer, &scratch.patch_map, scratch.patch)
+        self.start_tile(arrays, y0, rows, x0 + first, columns, &scratch.patch_map)
+        if self.parts > 1:
+            self.pack_parts(arrays, self.group_of(arrays, segment, g), &scratch.patch_map, scratch.patch)
+        else:
+            self.pack(arrays, self.group_of(arrays, segment, g), &scratch.outer, &scratch.patch_map, scratch.patch)
         tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
         tile.taps, tile.n_taps = self.tap_offsets, TAPS
         tile.weights = scratch.patch_weights
-        tile.bias = scratch.bias + p * self.panel * self.computed_bytes
-        tile.pixel_pitch = arrays.out.x // self.computed_bytes
-        tile.channel_out_pitch = arrays.out.channel // self.computed_bytes
-        tile.channels_out = min(self.panel, self.channels_out - p * self.panel)
+        tile.bias = scratch.bias + p * self.panel * item
+        tile.pixel_pitch, tile.channel_out_pitch, tile.channels_out = self.panel, 1, self.panel
         tile.gap = 0
         for r in range(rows):
-            self.gemm_row(&tile, scratch.patch + r * self.pitch * self.computed_bytes,
-                          self.out_of(arrays, segment, g * self.channels_out + p * self.panel, y0 + r, x0),
-                          arrays.out.x, columns)
+            self.gemm_row(&tile, scratch.patch + r * self.pitch * item, scratch.again, self.panel * item, columns)
+            for x in range(columns):
+                memcpy(scratch.results + (r * self.result_pitch + (first + x) * self.lanes) * item,
+                       scratch.again + x * self.panel * item + v * vector, vector)
+
+    cdef void pack_parts(self, const Arrays *arrays, const char *x, const TileMap *map, char *packed) noexcept nogil:
+        """What `pack` does, for channels that are parts of elements."""
+        cdef ptrdiff_t c
+        for c in range(self.channels):
+            self.load_x(packed + c * self.channel_pitch * self.computed_bytes, self.pitch,
+                        x + c // self.parts * arrays.x.channel + c % self.parts * self.computed_bytes, map.row_offset,
+                        map.rows + self.row_count[0] - 1, arrays.x.x, &map.columns[0])
 
     cdef void gemm_row(self, fc_gemm_tile *tile, const char *src, char *dst, ptrdiff_t stride,
                        ptrdiff_t columns) noexcept nogil:

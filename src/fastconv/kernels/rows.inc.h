@@ -31,33 +31,119 @@ FC_INLINE void copy_bytes(char *dst, const char *src, ptrdiff_t n) {
         copy_halves(dst, src, n, 2);
 }
 
+FC_INLINE int32_t float_bits(float value) {
+    int32_t bits;
+    __builtin_memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+FC_INLINE float float_of(int32_t bits) {
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+/* Without branches, so that loops become vector code: all ones where true. */
+FC_INLINE int32_t mask_of(int condition) { return -(int32_t)condition; }
+
 FC_INLINE float half_to_float(uint16_t half) {
-    const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
-    union { uint32_t bits; float value; } f = {magnitude};
-    f.value *= 0x1p112f; /* moves the exponent bias from 15 to 127, subnormals included */
-    if (magnitude >= 0x7c00u << 13)
-        f.bits = magnitude | 0x7f800000u;
-    f.bits |= (uint32_t)(half & 0x8000) << 16;
-    return f.value;
+    const int32_t magnitude = (int32_t)(half & 0x7fff) << 13, sign = (int32_t)((uint32_t)(half & 0x8000) << 16);
+    /* The product moves the exponent's bias from 15 to 127, subnormals included. */
+    return float_of(float_bits(float_of(magnitude) * 0x1p112f) | (mask_of(magnitude >= 0x7c00 << 13) & 0x7f800000) | sign);
 }
 
 /* Rounds half to even. */
 FC_INLINE uint16_t float_to_half(float value) {
-    union { float value; uint32_t bits; } f = {value};
-    const uint32_t sign = (f.bits >> 16) & 0x8000u, magnitude = f.bits & 0x7fffffffu;
-    uint32_t half;
-    if (magnitude > 0x7f800000u) { /* NaN: the upper bits of its payload, quiet */
-        half = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
-    } else if (magnitude >= 0x47800000u) { /* 2^16 and more */
-        half = 0x7c00u;
-    } else if (magnitude < 0x38800000u) { /* below 2^-14: adding 1/2 lets the FPU round at the last subnormal bit */
-        f.bits = magnitude;
-        f.value += 0.5f;
-        half = f.bits - 0x3f000000u;
-    } else {
-        half = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1)) >> 13;
-    }
-    return (uint16_t)(sign | half);
+    const int32_t bits = float_bits(value), magnitude = bits & 0x7fffffff;
+    const int32_t sign = (int32_t)((uint32_t)bits >> 16) & 0x8000;
+    const int32_t normal = (int32_t)((uint32_t)magnitude + 0xc8000fffu + (((uint32_t)magnitude >> 13) & 1)) >> 13;
+    /* Below 2^-14: adding 1/2 lets the FPU round at the last subnormal bit. */
+    const int32_t small = float_bits(float_of(magnitude) + 0.5f) - 0x3f000000;
+    /* Of a NaN the upper bits of its payload, quiet. */
+    const int32_t nan = 0x7e00 | ((magnitude >> 13) & 0x3ff);
+    const int32_t is_small = mask_of(magnitude < 0x38800000), is_large = mask_of(magnitude >= 0x47800000);
+    const int32_t is_nan = mask_of(magnitude > 0x7f800000);
+    const int32_t large = (is_nan & nan) | (~is_nan & 0x7c00);
+    return (uint16_t)(sign | (is_large & large) | (is_small & small) | (~(is_small | is_large) & normal));
+}
+
+FC_INLINE float bfloat_to_float(uint16_t half) { return float_of((int32_t)((uint32_t)half << 16)); }
+
+/* Rounds half to even; a NaN is made quiet, and keeps the upper bits of its payload. */
+FC_INLINE uint16_t float_to_bfloat(float value) {
+    const uint32_t bits = (uint32_t)float_bits(value);
+    const uint32_t is_nan = (uint32_t)mask_of((int32_t)(bits & 0x7fffffff) > 0x7f800000);
+    const uint32_t rounded = bits + 0x7fff + ((bits >> 16) & 1);
+    return (uint16_t)(((is_nan & (bits | 0x400000)) | (~is_nan & rounded)) >> 16);
+}
+
+/* A double as a float that rounds to fewer bits as the double does: what is cut off leaves a mark in the last bit. */
+FC_INLINE float double_to_odd(double value) {
+    const float near = (float)value;
+    const int32_t bits = float_bits(near);
+    /* Towards zero, then odd, unless it is exact, or not finite. */
+    const int inexact = (double)near != value && (bits & 0x7f800000) != 0x7f800000;
+    const int beyond = __builtin_fabs((double)near) > __builtin_fabs(value);
+    const int32_t odd = (bits - beyond) | 1;
+    return float_of(inexact ? odd : bits);
+}
+
+FC_INLINE int64_t double_bits(double value) {
+    int64_t bits;
+    __builtin_memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+FC_INLINE double double_of(int64_t bits) {
+    double value;
+    __builtin_memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+/* The largest integer where a number is beyond it. */
+FC_INLINE uint32_t top32(int beyond, uint32_t most, uint32_t value) {
+    const uint32_t mask = -(uint32_t)beyond;
+    return (mask & most) | (~mask & value);
+}
+
+FC_INLINE uint64_t top64(int beyond, uint64_t most, uint64_t value) {
+    const uint64_t mask = -(uint64_t)beyond;
+    return (mask & most) | (~mask & value);
+}
+
+/* order: integers that are ordered as the numbers are, with 0 for NaN. whole: a number rounded half to even and kept from
+ * least to most, both whole, 0 where NaN. From 2^23 (2^52) on all numbers are whole; below, adding that leaves no
+ * fraction. In integers, because a loop with comparisons of floats would not become vector code: they may trap. */
+FC_INLINE int32_t float_order(float value) {
+    const int32_t bits = float_bits(value), magnitude = bits & INT32_MAX;
+    return (bits ^ (bits >> 31 & INT32_MAX)) & ~-(int32_t)(magnitude > 0x7f800000);
+}
+
+FC_INLINE float float_whole(float y, float least, float most) {
+    const int32_t low = float_order(least), high = float_order(most);
+    int32_t order = float_order(y);
+    order = order < low ? low : order;
+    order = order > high ? high : order;
+    const int32_t bits = order ^ (order >> 31 & INT32_MAX), magnitude = bits & INT32_MAX;
+    const float kept = float_of(bits), shift = float_of((bits & INT32_MIN) | float_bits(0x1p23f));
+    const int32_t has_fraction = -(int32_t)(magnitude < float_bits(0x1p23f));
+    return float_of((has_fraction & float_bits((kept + shift) - shift)) | (~has_fraction & bits));
+}
+
+FC_INLINE int64_t double_order(double value) {
+    const int64_t bits = double_bits(value), magnitude = bits & INT64_MAX;
+    return (bits ^ (bits >> 63 & INT64_MAX)) & ~-(int64_t)(magnitude > 0x7ff0000000000000);
+}
+
+FC_INLINE double double_whole(double y, double least, double most) {
+    const int64_t low = double_order(least), high = double_order(most);
+    int64_t order = double_order(y);
+    order = order < low ? low : order;
+    order = order > high ? high : order;
+    const int64_t bits = order ^ (order >> 63 & INT64_MAX), magnitude = bits & INT64_MAX;
+    const double kept = double_of(bits), shift = double_of((bits & INT64_MIN) | double_bits(0x1p52));
+    const int64_t has_fraction = -(int64_t)(magnitude < double_bits(0x1p52));
+    return double_of((has_fraction & double_bits((kept + shift) - shift)) | (~has_fraction & bits));
 }
 
 #define FC_NAME copy2
@@ -229,4 +315,174 @@ typedef uint64_t pair64 __attribute__((vector_size(16)));
 #define FC_COMPUTED double
 #define FC_LOAD(x) (x)
 #define FC_STORE(x) ((float)(x))
+#include "row.inc.h"
+
+#define FC_NAME bf16_f32
+#define FC_COPY 0
+#define FC_STORED uint16_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) bfloat_to_float(x)
+#define FC_STORE(x) float_to_bfloat(x)
+#include "row.inc.h"
+
+/* Integers that are rounded and kept within their range. The largest of the wide ones is no float: it is put in later. */
+
+#define FC_NAME round_u8_f32
+#define FC_COPY 0
+#define FC_STORED uint8_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint8_t)(int32_t)float_whole(x, 0, 255))
+#include "row.inc.h"
+
+#define FC_NAME round_i8_f32
+#define FC_COPY 0
+#define FC_STORED int8_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int8_t)(int32_t)float_whole(x, -128, 127))
+#include "row.inc.h"
+
+#define FC_NAME round_u16_f32
+#define FC_COPY 0
+#define FC_STORED uint16_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint16_t)(int32_t)float_whole(x, 0, 65535))
+#include "row.inc.h"
+
+#define FC_NAME round_i16_f32
+#define FC_COPY 0
+#define FC_STORED int16_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int16_t)(int32_t)float_whole(x, -32768, 32767))
+#include "row.inc.h"
+
+#define FC_NAME round_u32_f32
+#define FC_COPY 0
+#define FC_STORED uint32_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) ((float)(x))
+#define FC_STORE(x) ((uint32_t)top32(float_order(x) >= float_bits(0x1p32f), UINT32_MAX, \
+    (uint32_t)(int64_t)float_whole(x, 0, 0x1.fffffep31f)))
+#include "row.inc.h"
+
+#define FC_NAME round_i32_f32
+#define FC_COPY 0
+#define FC_STORED int32_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) ((float)(x))
+#define FC_STORE(x) ((int32_t)top32(float_order(x) >= float_bits(0x1p31f), INT32_MAX, \
+    (int32_t)float_whole(x, -0x1p31f, 0x1.fffffep30f)))
+#include "row.inc.h"
+
+#define FC_NAME round_u64_f32
+#define FC_COPY 0
+#define FC_STORED uint64_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) ((float)(x))
+#define FC_STORE(x) ((uint64_t)top64(float_order(x) >= float_bits(0x1p64f), UINT64_MAX, \
+    (uint64_t)float_whole(x, 0, 0x1.fffffep63f)))
+#include "row.inc.h"
+
+#define FC_NAME round_i64_f32
+#define FC_COPY 0
+#define FC_STORED int64_t
+#define FC_COMPUTED float
+#define FC_LOAD(x) ((float)(x))
+#define FC_STORE(x) ((int64_t)top64(float_order(x) >= float_bits(0x1p63f), INT64_MAX, \
+    (int64_t)float_whole(x, -0x1p63f, 0x1.fffffep62f)))
+#include "row.inc.h"
+
+#define FC_NAME round_u8_f64
+#define FC_COPY 0
+#define FC_STORED uint8_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint8_t)(int32_t)double_whole(x, 0, 255))
+#include "row.inc.h"
+
+#define FC_NAME round_i8_f64
+#define FC_COPY 0
+#define FC_STORED int8_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int8_t)(int32_t)double_whole(x, -128, 127))
+#include "row.inc.h"
+
+#define FC_NAME round_u16_f64
+#define FC_COPY 0
+#define FC_STORED uint16_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint16_t)(int32_t)double_whole(x, 0, 65535))
+#include "row.inc.h"
+
+#define FC_NAME round_i16_f64
+#define FC_COPY 0
+#define FC_STORED int16_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int16_t)(int32_t)double_whole(x, -32768, 32767))
+#include "row.inc.h"
+
+#define FC_NAME round_u32_f64
+#define FC_COPY 0
+#define FC_STORED uint32_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((uint32_t)(int64_t)double_whole(x, 0, 4294967295.0))
+#include "row.inc.h"
+
+#define FC_NAME round_i32_f64
+#define FC_COPY 0
+#define FC_STORED int32_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) (x)
+#define FC_STORE(x) ((int32_t)double_whole(x, -0x1p31, 2147483647.0))
+#include "row.inc.h"
+
+#define FC_NAME round_u64_f64
+#define FC_COPY 0
+#define FC_STORED uint64_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) ((double)(x))
+#define FC_STORE(x) ((uint64_t)top64(double_order(x) >= double_bits(0x1p64), UINT64_MAX, \
+    (uint64_t)double_whole(x, 0, 0x1.fffffffffffffp63)))
+#include "row.inc.h"
+
+#define FC_NAME round_i64_f64
+#define FC_COPY 0
+#define FC_STORED int64_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) ((double)(x))
+#define FC_STORE(x) ((int64_t)top64(double_order(x) >= double_bits(0x1p63), INT64_MAX, \
+    (int64_t)double_whole(x, -0x1p63, 0x1.fffffffffffffp62)))
+#include "row.inc.h"
+
+/* Floating types of other widths. */
+
+#define FC_NAME f64_f32
+#define FC_COPY 0
+#define FC_STORED double
+#define FC_COMPUTED float
+#define FC_LOAD(x) ((float)(x))
+#define FC_STORE(x) (x)
+#include "row.inc.h"
+
+#define FC_NAME f16_f64
+#define FC_COPY 0
+#define FC_STORED uint16_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) half_to_float(x)
+#define FC_STORE(x) float_to_half(double_to_odd(x))
+#include "row.inc.h"
+
+#define FC_NAME bf16_f64
+#define FC_COPY 0
+#define FC_STORED uint16_t
+#define FC_COMPUTED double
+#define FC_LOAD(x) bfloat_to_float(x)
+#define FC_STORE(x) float_to_bfloat(double_to_odd(x))
 #include "row.inc.h"

@@ -284,7 +284,7 @@ def direct_tile(
         Axis(outputs + axis.window - 1, axis.k, 1, axis.dilation, 1, 0, 0, "constant")
         for axis, outputs in zip(axes, valid, strict=True)
     )
-    alone = problem._replace(
+    alone = problem.without_epilogue()._replace(
         batch=1,
         groups=1,
         axes=tile,
@@ -293,7 +293,6 @@ def direct_tile(
         batch_axis=-1,
         channel_axis=0,
         spatial_axes=(1, 2, 3),
-        activation=None,
         algorithm="auto",
         max_workspace=None,
     )

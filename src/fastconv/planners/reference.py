@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from .._problem import ConvProblem
+from .._epilogue import cast_into, finish
+from .._problem import ConvProblem, lane_of
 from .._reference import correlate
 from .tiles import Choice
+
+# What NumPy's iterators buffer while they gather by indices, at most.
+NUMPY_BYTES = 256 * 1024
 
 
 def reference_result(problem: ConvProblem, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -32,20 +38,41 @@ def reference_result(problem: ConvProblem, x: np.ndarray, w: np.ndarray, bias: n
 class ReferenceDriver:
     """Runs a problem by its definition, for the dtypes that have no kernel."""
 
-    workspace_bytes = 0
     level_name = "numpy"
+    fuses_epilogue = True
 
     def __init__(self, problem: ConvProblem) -> None:
         self.problem = problem
-        # float16 is summed in float32, as the kernels do.
-        self.lane = np.dtype(np.float32) if problem.dtype == np.float16 else problem.dtype
+        # Halves are summed in float32, as the kernels do.
+        self.lane = lane_of(problem.dtype)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of all temporary arrays: copies of both operands, the padded input with its indices, sums and terms."""
+        p = self.problem
+        padded = [axis.extent + axis.lo + axis.hi for axis in p.axes]
+        lead = p.batch * p.groups * p.channels
+        elements = 2 * p.x_size + p.w_size + lead * math.prod(padded) + 2 * math.prod(p.out_shape)
+        if p.has_epilogue:
+            # Steps of an activation.
+            elements += 4 * math.prod(p.out_shape)
+        return elements * self.lane.itemsize + 64 * (sum(padded) + lead) + NUMPY_BYTES
 
     def run(
-        self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, threads: int | None = None
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        bias: np.ndarray | None,
+        out: np.ndarray,
+        threads: int | None = None,
+        scale: np.ndarray | None = None,
+        residual: np.ndarray | None = None,
     ) -> None:
-        """Write the convolution of x and w to out."""
+        """Write the finished convolution of x and w to out."""
         x, w = x.astype(self.lane, copy=False), w.astype(self.lane, copy=False)
-        out[...] = reference_result(self.problem, x, w, bias)
+        result = reference_result(self.problem, x, w, bias if scale is None else None)
+        finish(result, self.problem, bias, scale, residual)
+        cast_into(out, result)
 
 
 def plan_reference(problem: ConvProblem, level: str) -> Choice:

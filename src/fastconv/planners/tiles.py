@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _tunables
-from .._problem import Axis, ConvProblem
+from .._problem import Axis, ConvProblem, is_bfloat16, is_float
 
 
 class Compute(NamedTuple):
@@ -21,26 +21,46 @@ class Compute(NamedTuple):
     part_bytes: int  # of one real part
 
 
+class ByDtype(dict[np.dtype[Any], Compute]):
+    """A table by dtype, in which the bfloat16 of ml_dtypes is found by its name: nothing else is known of it here."""
+
+    bfloat16 = Compute(0, 21, np.dtype(np.float32), 4)
+
+    def __missing__(self, dtype: np.dtype[Any]) -> Compute:
+        if is_bfloat16(dtype):
+            return self.bfloat16
+        raise KeyError(dtype)
+
+    def __contains__(self, dtype: object) -> bool:
+        return super().__contains__(dtype) or (isinstance(dtype, np.dtype) and is_bfloat16(dtype))
+
+    def get(self, dtype: np.dtype[Any], default: Any = None) -> Any:
+        """Return the row of a dtype, or the default."""
+        return self[dtype] if dtype in self else default
+
+
 # One row a dtype; what is not here goes to the reference.
-COMPUTE = {
-    np.dtype(name): Compute(compute, storage, np.dtype(lane), part_bytes)
-    for name, compute, storage, lane, part_bytes in [
-        ("float32", 0, 1, "float32", 4),
-        ("float64", 1, 2, "float64", 8),
-        ("complex64", 2, 2, "complex64", 4),
-        ("complex128", 3, 3, "complex128", 8),
-        ("int8", 4, 4, "int16", 2),
-        ("uint8", 4, 4, "uint16", 2),
-        ("int16", 4, 0, "int16", 2),
-        ("uint16", 4, 0, "uint16", 2),
-        ("int32", 5, 1, "int32", 4),
-        ("uint32", 5, 1, "uint32", 4),
-        ("int64", 6, 2, "int64", 8),
-        ("uint64", 6, 2, "uint64", 8),
-        ("bool", 0, 5, "float32", 4),
-        ("float16", 0, 6, "float32", 4),
-    ]
-}
+COMPUTE = ByDtype(
+    {
+        np.dtype(name): Compute(compute, storage, np.dtype(lane), part_bytes)
+        for name, compute, storage, lane, part_bytes in [
+            ("float32", 0, 1, "float32", 4),
+            ("float64", 1, 2, "float64", 8),
+            ("complex64", 2, 2, "complex64", 4),
+            ("complex128", 3, 3, "complex128", 8),
+            ("int8", 4, 4, "int16", 2),
+            ("uint8", 4, 4, "uint16", 2),
+            ("int16", 4, 0, "int16", 2),
+            ("uint16", 4, 0, "uint16", 2),
+            ("int32", 5, 1, "int32", 4),
+            ("uint32", 5, 1, "uint32", 4),
+            ("int64", 6, 2, "int64", 8),
+            ("uint64", 6, 2, "uint64", 8),
+            ("bool", 0, 5, "float32", 4),
+            ("float16", 0, 6, "float32", 4),
+        ]
+    }
+)
 
 
 # How a stored dtype gets into a lane of another one and back: the index of fc_storage. Lanes of its own are in COMPUTE.
@@ -56,6 +76,19 @@ STORAGE = {
     ]
     for kind, stored in enumerate(names, first)
 } | {(dtype, compute.dtype): compute.storage for dtype, compute in COMPUTE.items()}
+
+# How a finished result in a lane, by their names, is rounded to the dtype it is stored in: the index of fc_storage.
+FINAL = {
+    (stored, lane): kind
+    for lane, first, others in [
+        ("float32", 22, {"float32": 1, "float64": 38, "float16": 6, "bfloat16": 21}),
+        ("float64", 30, {"float64": 2, "float32": 20, "float16": 39, "bfloat16": 40}),
+    ]
+    for stored, kind in [
+        *zip(("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"), range(first, first + 8)),
+        *others.items(),
+    ]
+}
 
 # fc_compute for doubles whose products are rounded before they are added.
 UNFUSED = 7
@@ -104,6 +137,8 @@ class TilePlan:
     x_storage: int
     out_storage: int
     out_copies: bool  # the result is stored as it is computed
+    finishes: bool  # the kernels can do what follows the sums
+    final_storage: int  # of the finished result
     computed_bytes: int
     part_bytes: int
     fill: bytes
@@ -183,6 +218,7 @@ class Choice(NamedTuple):
     tiles: TilePlan | None = None
     cost: float = math.inf  # in units of a full vector multiply-add
     refusal: str = ""
+    needed: int = 0  # bytes of workspace, where these are the reason
 
 
 def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
@@ -195,14 +231,20 @@ def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
 def common(problem: ConvProblem, level: str, compute: Compute, axes: tuple[Axis, ...]) -> dict[str, Any]:
     """Return what the tiles of every algorithm share."""
     fill = np.frombuffer(problem.fill, problem.dtype).astype(compute.dtype).tobytes()
-    x, out = problem.stored or (problem.dtype, problem.dtype)
+    x_storage = out_storage = compute.storage
+    if problem.stored is not None:
+        x_storage, out_storage = (STORAGE[dtype, compute.dtype] for dtype in problem.stored)
+    out = problem.out_dtype
+    finishes = problem.stored is None and is_float(problem.dtype)
     return {
         "level": level,
         "compute": UNFUSED if problem.stored is not None and unfused(problem.dtype, out) else compute.compute,
         "storage": compute.storage,
-        "x_storage": STORAGE[x, compute.dtype],
-        "out_storage": STORAGE[out, compute.dtype],
+        "x_storage": x_storage,
+        "out_storage": out_storage,
         "out_copies": out.itemsize == compute.dtype.itemsize and out.kind == compute.dtype.kind,
+        "finishes": finishes,
+        "final_storage": FINAL[out.name, compute.dtype.name] if finishes else out_storage,
         "computed_bytes": compute.dtype.itemsize,
         "part_bytes": compute.part_bytes,
         "fill": fill,
@@ -222,3 +264,12 @@ def too_large(problem: ConvProblem) -> str:
 def share_of(total: int, part: int) -> int:
     """Return how many parts make the total."""
     return total // max(part, 1)
+
+
+def equal_share(total: int, most: int, unit: int) -> int:
+    """Return an equal share of `total`, at most `most` or one unit; whole units where there are several shares."""
+    if total <= most:
+        return max(total, 1)
+    units = max(most // unit, 1)
+    shares = -(-total // (units * unit))
+    return -(-total // (shares * unit)) * unit

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _tunables
-from .._problem import ConvProblem
+from .._problem import ConvProblem, is_float
 from ..drivers import levels, winograd
 from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large
 
@@ -118,8 +118,8 @@ def padded_to(row: list[Fraction], length: int) -> list[Fraction]:
 
 def refusal(problem: ConvProblem) -> str:
     """Return why a problem is not Winograd's, or nothing."""
-    if COMPUTE.get(problem.dtype) is None or problem.dtype.char not in "fd":
-        return f"no kernel for {problem.dtype}, only for float32 and float64"
+    if COMPUTE.get(problem.dtype) is None or not is_float(problem.dtype):
+        return f"no kernel for {problem.dtype}, only for real floating dtypes"
     if not ALLOWED[problem.accuracy]:
         return f"accuracy {problem.accuracy!r}, and a transform rounds more than a sum"
     if problem.channel_axis < 0:
