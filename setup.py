@@ -26,6 +26,7 @@ SOURCES = {
     "gradient": [],
     "depthwise": [],
     "separable": [],
+    "quantised": [],
     "lane": [],
     "gate": [],
     "windows": [],

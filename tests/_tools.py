@@ -14,6 +14,8 @@ BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 REALS = ("float16", "float32", "float64", "longdouble")
 COMPLEXES = ("complex64", "complex128", "clongdouble")
+# Levels that have the kernels of x86_v4 but for quantised convolutions.
+ONLY_BYTES = ("x86_v4_amx", "x86_v4_vnni")
 DTYPES = ("bool", *INTEGERS, *REALS, *COMPLEXES)
 
 

@@ -277,3 +277,17 @@ FFT_CACHE: Final = ((100 * 1024, 1.0), (448 * 1024, 1.25), (1024 * 1024, 1.5), (
 
 # Integers by transforms are converted there and back, which costs as much again where the kernel is not large.
 ROUNDED_COST: Final = 1.5
+
+# --- quantised convolution -------------------------------------------------------------------------------------------
+
+# Bytes of a packed tile of samples, and its rows, as for the implicit GEMM: packed samples, which are a quarter of the
+# bytes there, share L2 with the weights.
+INT8_PACKED_BYTES: Final = 256 * 1024
+INT8_TILE_ROWS: Final = 8
+
+# Products of bytes that take as long as one of floats, where a call asks whether more threads pay: those of VNNI.
+INT8_PRODUCTS: Final = 4.0
+
+# Bytes of results that wait until their rows are whole. Written strip by strip, 14 bytes here and there, they took 110
+# of 216 us of 64 channels of 56 x 56: every channel is on another page.
+INT8_STAGE_BYTES: Final = 256 * 1024

@@ -433,6 +433,67 @@ typedef struct {
 
 typedef void fc_epilogue(const fc_epilogue_tile *tile);
 
+/* Products of bytes: unsigned samples times signed weights, summed modulo 2^32 for FC_INT8_COLUMNS output channels. A
+ * strip is `pixels` neighbours of a packed tile; a run is neighbouring bytes of it that meet neighbouring weights.
+ *
+ *     packed tile   [row][column][channel]
+ *     strip         pixel r at src (of the second strip: second) + r * pixel_pitch
+ *     weights       [run][quad][FC_INT8_COLUMNS][4], zeros behind the bytes of a run
+ *     sums          [strip][pixel][FC_INT8_COLUMNS]
+ *
+ * All of `quads` * 4 bytes of each run are read. Weights and sums are aligned to 64 bytes. */
+enum { FC_INT8_COLUMNS = 32 };
+
+typedef struct {
+    const uint8_t *src, *second;
+    ptrdiff_t strips; /* 1 or 2 */
+    ptrdiff_t pixels; /* 1 to int8_pixels */
+    ptrdiff_t pixel_pitch;
+    const ptrdiff_t *runs; /* the first byte of each, from src or second on */
+    ptrdiff_t n_runs;
+    ptrdiff_t quads; /* of a run, a multiple of chunk */
+    ptrdiff_t chunk; /* 1 to int8_chunk, as it was begun with */
+    const int8_t *weights;
+    int32_t *sums;
+} fc_int8_tile;
+
+typedef void fc_int8(const fc_int8_tile *tile);
+
+/* What a thread calls before the first of such tiles, which all have these sizes, and behind the last. */
+typedef void fc_int8_begin(ptrdiff_t pixels, ptrdiff_t chunk);
+typedef void fc_int8_end(void);
+
+/* n pixels of an array of any strides to [pixel: pixel_pitch][channel], each byte XOR flip. */
+typedef void fc_gather_bytes(uint8_t *dst, ptrdiff_t pixel_pitch, const uint8_t *src, ptrdiff_t pixel_stride,
+                             ptrdiff_t channel_stride, ptrdiff_t channels, ptrdiff_t n, uint8_t flip);
+
+/* n weights of one output channel, each XOR flip, from byte `position` of a run on; returns their sum. `column` is that
+ * channel's first quad of the run. */
+typedef int32_t fc_pack_quads(int8_t *column, ptrdiff_t position, const uint8_t *src, ptrdiff_t stride, ptrdiff_t n,
+                              uint8_t flip);
+
+/* What becomes of the sums of a strip, modulo 2^32: sums + base - windows * w_zero. To make bytes of that: times scale,
+ * from low to high, rounded half to even, plus zero. Results are bytes, or integers of 32 bits:
+ *
+ *     channels first    [channel: channel_stride bytes][pixel], and with any results behind the last pixel 16 whole
+ *                       bytes or a multiple of them
+ *     channels last     [pixel: pixel_stride bytes][channel]
+ *
+ * Sums and windows of up to 15 pixels behind the last one are read. */
+typedef struct {
+    const int32_t *sums;          /* [pixel][FC_INT8_COLUMNS] */
+    const int32_t *windows;       /* as sums, of the samples alone; or NULL */
+    const int32_t *base, *w_zero; /* FC_INT8_COLUMNS each, as scale; aligned to 64 bytes */
+    const float *scale;
+    float low, high;              /* at most 2^10 away from 0 */
+    int zero;
+    void *dst;                    /* the first channel of the first pixel, at any alignment */
+    ptrdiff_t pixel_stride, channel_stride;
+    ptrdiff_t pixels, channels;   /* channels <= FC_INT8_COLUMNS */
+} fc_int8_store;
+
+typedef void fc_store_int8(const fc_int8_store *store);
+
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
 
@@ -466,6 +527,14 @@ typedef struct {
     fc_gradient_kernels gradient[2]; /* FC_F32, FC_F64 */
     fc_epilogue *epilogue[2];        /* FC_F32, FC_F64 */
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
+    ptrdiff_t int8_pixels;         /* register tile of the kernel for bytes */
+    ptrdiff_t int8_chunk;
+    fc_int8_begin *int8_begin;
+    fc_int8_end *int8_end;
+    fc_int8 *int8;
+    fc_gather_bytes *gather_bytes;
+    fc_pack_quads *pack_quads;
+    fc_store_int8 *store_requantised, *store_requantised_last, *store_sums;
 } fc_level;
 
 /* Every level this library was compiled with, the best first, NULL behind the last. */

@@ -8,9 +8,15 @@
  *     FC_GEMM_VECTORS
  *     FC_PIXELS_ROWS      the same with pixels in the lanes
  *     FC_PIXELS_VECTORS
+ *     FC_INT8             name of the kernel for bytes, with FC_INT8_VNNI or FC_INT8_MADD, see int8.inc.h
+ *     FC_INT8_PIXELS      its register tile
+ *     FC_INT8_CHUNK
+ *
+ * With FC_TABLE_ONLY, a level whose other kernels are those of the level before it in the same file.
  *
  * No system header may be included from here on: its inline functions would be compiled for the level too.
  */
+#ifndef FC_TABLE_ONLY
 #include "simd.inc.h"
 
 /* Register tile of the gradients of weights. With 32 registers, 6 rows x 4 vectors take as many multiply-adds as
@@ -114,6 +120,9 @@
 #undef FC_UNFUSED
 
 #include "rows.inc.h"
+#include "bytes.inc.h"
+#include "int8.inc.h"
+#endif
 
 const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .name = FC_STRING(FC_LEVEL),
@@ -174,4 +183,14 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
         },
     .epilogue = {epilogue_f32, epilogue_f64},
     .fma_chain = {fma_chain_f32, fma_chain_f64},
+    .int8_pixels = FC_INT8_PIXELS,
+    .int8_chunk = FC_INT8_CHUNK,
+    .int8_begin = FC_PASTE(int8_begin_, FC_INT8),
+    .int8_end = FC_PASTE(int8_end_, FC_INT8),
+    .int8 = FC_PASTE(int8_, FC_INT8),
+    .gather_bytes = gather_bytes,
+    .pack_quads = pack_quads,
+    .store_requantised = store_requantised,
+    .store_requantised_last = store_requantised_last,
+    .store_sums = store_sums,
 };
