@@ -272,7 +272,8 @@ cdef class Driver(Geometry):
                       + scratch.outer.out_offset + scratch.y0 * call.arrays.out.y + scratch.x0 * call.arrays.out.x)
             at.dst_pitch = at.row_pitch = call.arrays.out.y
             at.channel_pitch = call.arrays.out.channel // self.computed_bytes
-            if self.products <= FEW_PRODUCTS:
+            # Unrolled panels are aligned themselves, and memory is laid out for as many as there are without.
+            if self.products <= FEW_PRODUCTS and not self.unrolled:
                 self.cut(&at, self.misaligned(at.dst, at.dst_pitch if at.count > 1 else 0, call.arrays.out.channel))
         if scratch.in_place:
             at.src = (self.image(&call.arrays, scratch) + scratch.outer.taps[1] + scratch.y0 * call.arrays.x.y
