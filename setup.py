@@ -17,6 +17,7 @@ SOURCES = {
     "levels": [f"{KERNELS}/{name}.c" for name in ("cpu", "scratch", *(f"level_{level}" for level in LEVELS))],
     "threads": [],
     "tile": [],
+    "results": [],
     "direct": [],
     "gemm": [],
     "pixels": [],
@@ -68,7 +69,11 @@ setup(
             [f"src/fastconv/drivers/{name}.pyx", *sources],
             depends=HEADERS,
             include_dirs=[KERNELS, np.get_include()],
-            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            # What `drivers/results.pyx` needs is there since NumPy 1.22.
+            define_macros=[
+                ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+                ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),
+            ],
             extra_compile_args=FLAGS + OPENMP + ([] if sources else CYTHON_ONLY_FLAGS),
             extra_link_args=OPENMP,
         )

@@ -57,7 +57,7 @@ RANKS = (
         )
     },
     {"drivers.tile"},
-    {"drivers.levels", "drivers.threads"},
+    {"drivers.levels", "drivers.results", "drivers.threads"},
     {"drivers.kernels", "drivers"},
     {"_reference", "_errors", "_tunables", "_epilogue", "_report"},
 )

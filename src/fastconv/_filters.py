@@ -15,7 +15,7 @@ import numpy as np
 from . import _tunables, core
 from ._plan import Schedule
 from ._problem import Axis, Operands, as_array
-from .drivers import levels
+from .drivers import levels, results
 from .drivers import threads as _threads
 from .drivers.separable import Stage
 from .planners.separable import AxisPass, Lanes, needs_contiguous, plan_stages
@@ -70,7 +70,7 @@ def correlate(
     if plan.schedule.rounded is not None:
         return as_result(core.execute(plan.schedule, Operands(x, plan.w, None, None), threads), dtype)
     _threads.check(threads)
-    return as_result(plan.schedule.run(x, plan.w, None, np.empty(plan.shape, plan.dtype), threads), dtype)
+    return as_result(plan.schedule.run(x, plan.w, None, results.empty(plan.shape, plan.dtype), threads), dtype)
 
 
 def repeat(
@@ -98,7 +98,7 @@ def repeat(
             weights = weights[backwards]
         if weights.dtype != dtype:
             weights = weights.astype(dtype)
-        result = np.empty(shape, dtype)
+        result = results.empty(shape, dtype)
         driver.run(image, weights.reshape(w_shape), None, result, threads)
         return result
 
@@ -226,7 +226,7 @@ class _AxesPlan(NamedTuple):
         if self.contiguous and not source.flags.c_contiguous:
             source = np.ascontiguousarray(source)
         for stage in self.stages:
-            out = np.empty(self.shape, self.dtype)
+            out = results.empty(self.shape, self.dtype)
             stage.run(source, out, threads)
             source = out
         return source.reshape(shape)

@@ -15,7 +15,7 @@ import numpy as np
 from . import _plan, _problem, _tunables, core
 from ._arrange import Arrangement, Task, View, arrange, core_options, views
 from ._errors import ConvError
-from .drivers import levels
+from .drivers import levels, results
 from .drivers import threads as _threads
 from .drivers.lane import Lane
 
@@ -123,7 +123,7 @@ def in_views(
     """Convolve what the core sees of the operands, and write it to where it belongs in the result."""
     assert todo.schedule is not None and todo.out is not None
     data, kernel = (w, x) if todo.swapped else (x, w)
-    result = np.empty(task.shape, task.dtype) if out is None else out
+    result = results.empty(task.shape, task.dtype) if out is None else out
     seen = todo.out.of(result)
     if not np.may_share_memory(seen, result):
         done = core.execute(todo.schedule, _problem.Operands(data, kernel, None, None), threads)

@@ -10,7 +10,7 @@ import numpy as np
 from . import _plan, _problem
 from ._epilogue import finish
 from ._errors import ConvError, ConvTypeError
-from .drivers import levels
+from .drivers import levels, results
 from .drivers import threads as _threads
 from .planners.reference import reference_result
 
@@ -193,14 +193,14 @@ def execute(
         out[...] = result
         return out
     if out is None:
-        result = np.empty(problem.out_shape, problem.out_dtype)
+        result = results.empty(problem.out_shape, problem.out_dtype)
         return schedule.run(x, w, bias, result, threads, panels, scale, residual)
     inputs = [array for array in (x, w, bias, scale, residual) if array is not None]
     if schedule.fuses_epilogue and residual is not None and same_memory(residual, out):
         inputs.pop()
     if out.flags.aligned and out.dtype.isnative and not any(np.may_share_memory(out, array) for array in inputs):
         return schedule.run(x, w, bias, out, threads, panels, scale, residual)
-    result = np.empty(problem.out_shape, problem.out_dtype)
+    result = results.empty(problem.out_shape, problem.out_dtype)
     out[...] = schedule.run(x, w, bias, result, threads, panels, scale, residual)
     return out
 

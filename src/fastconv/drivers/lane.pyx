@@ -15,6 +15,8 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
+from fastconv.drivers.results cimport empty_of
+
 cnp.import_array()
 
 cdef object conjugate = numpy.conjugate
@@ -124,7 +126,7 @@ cdef class Entry:
             x, w = w, x
         if self.finite and not all_finite(w):
             return None
-        out = cnp.PyArray_EMPTY(self.rank, self.shape, self.dtype, 0)
+        out = empty_of(self.rank, self.shape, self.dtype)
         self.driver.run(x, w, bias, out, threads)
         return conjugate(out, out) if self.conj_result else out
 
@@ -308,7 +310,7 @@ cdef class Served:
 
     cdef object call(self, cnp.ndarray x, object out):
         if out is None:
-            out = cnp.PyArray_EMPTY(self.rank, self.shape, self.dtype, 0)
+            out = empty_of(self.rank, self.shape, self.dtype)
         if self.finishes and self.panels is None:
             self.run(x, self.w, self.bias, out, self.threads, scale=self.scale)
         elif self.finishes:
