@@ -95,6 +95,11 @@ cdef class Driver(Geometry):
         return self.thread_bytes
 
     @property
+    def panel_format(self):
+        """Equal for drivers of a plan that can use each other's packed weights."""
+        return "panels"
+
+    @property
     def level_name(self):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()

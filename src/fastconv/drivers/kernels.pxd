@@ -1,5 +1,7 @@
 # The C contract of the kernels, as Cython reads it. What each member means is said in kernels/fastconv.h.
 
+from libc.stdint cimport int8_t, int32_t, uint8_t
+
 cdef extern from "fastconv.h" nogil:
     ctypedef struct fc_row_map:
         ptrdiff_t n
@@ -44,6 +46,7 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t height
         ptrdiff_t width
         int slack
+        int in_order
 
     ctypedef void fc_direct(const fc_direct_tile *tile) noexcept nogil
 
@@ -153,6 +156,26 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_interleave(void *dst, ptrdiff_t dst_pitch, const void *src, ptrdiff_t phase_pitch,
                                 ptrdiff_t src_pitch, ptrdiff_t phases, ptrdiff_t rows, ptrdiff_t n) noexcept nogil
 
+    ctypedef struct fc_depthwise_tile:
+        const char *const *samples
+        ptrdiff_t row_step
+        ptrdiff_t step
+        const ptrdiff_t *taps
+        ptrdiff_t n_taps
+        ptrdiff_t run
+        const void *weights
+        const void *bias
+        ptrdiff_t vectors
+        ptrdiff_t first
+        ptrdiff_t last
+        void *dst
+        ptrdiff_t dst_pixel_bytes
+        ptrdiff_t dst_row_bytes
+        ptrdiff_t height
+        ptrdiff_t width
+
+    ctypedef void fc_depthwise(const fc_depthwise_tile *tile) noexcept nogil
+
     ctypedef struct fc_fft_axis:
         ptrdiff_t n
         ptrdiff_t n_levels
@@ -250,6 +273,8 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t dst_pitch
         ptrdiff_t vectors
         int accumulate
+        const void *const *ahead
+        ptrdiff_t n_ahead
 
     ctypedef void fc_gradient(const fc_gradient_tile *tile) noexcept nogil
     ctypedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n) noexcept nogil
@@ -258,6 +283,9 @@ cdef extern from "fastconv.h" nogil:
         fc_gradient *products
         fc_gradient *dots
         fc_gradient_totals *totals
+        ptrdiff_t vectors
+        ptrdiff_t rows
+
     ctypedef enum fc_activation:
         FC_IDENTITY
 
@@ -275,6 +303,48 @@ cdef extern from "fastconv.h" nogil:
         double slope
 
     ctypedef void fc_epilogue(const fc_epilogue_tile *tile) noexcept nogil
+
+    enum:
+        FC_INT8_COLUMNS
+
+    ctypedef struct fc_int8_tile:
+        const uint8_t *src
+        const uint8_t *second
+        ptrdiff_t strips
+        ptrdiff_t pixels
+        ptrdiff_t pixel_pitch
+        const ptrdiff_t *runs
+        ptrdiff_t n_runs
+        ptrdiff_t quads
+        ptrdiff_t chunk
+        const int8_t *weights
+        int32_t *sums
+
+    ctypedef void fc_int8(const fc_int8_tile *tile) noexcept nogil
+    ctypedef void fc_int8_begin(ptrdiff_t pixels, ptrdiff_t chunk) noexcept nogil
+    ctypedef void fc_int8_end() noexcept nogil
+    ctypedef void fc_gather_bytes(uint8_t *dst, ptrdiff_t pixel_pitch, const uint8_t *src, ptrdiff_t pixel_stride,
+                                  ptrdiff_t channel_stride, ptrdiff_t channels, ptrdiff_t n,
+                                  uint8_t flip) noexcept nogil
+    ctypedef int32_t fc_pack_quads(int8_t *column, ptrdiff_t position, const uint8_t *src, ptrdiff_t stride,
+                                   ptrdiff_t n, uint8_t flip) noexcept nogil
+
+    ctypedef struct fc_int8_store:
+        const int32_t *sums
+        const int32_t *windows
+        const int32_t *base
+        const int32_t *w_zero
+        const float *scale
+        float low
+        float high
+        int zero
+        void *dst
+        ptrdiff_t pixel_stride
+        ptrdiff_t channel_stride
+        ptrdiff_t pixels
+        ptrdiff_t channels
+
+    ctypedef void fc_store_int8(const fc_int8_store *store) noexcept nogil
 
     ctypedef double fc_fma_chain(ptrdiff_t rounds) noexcept nogil
     ctypedef int fc_supported() noexcept nogil
@@ -302,6 +372,7 @@ cdef extern from "fastconv.h" nogil:
         fc_turn *turn[2]
         fc_pack_taps *pack_taps[2]
         fc_interleave *interleave[2]
+        fc_depthwise *depthwise[2]
         fc_fft_forward *fft_columns[2]
         fc_fft_forward *fft_rows[2]
         fc_fft_back *fft_back[2]
@@ -309,3 +380,13 @@ cdef extern from "fastconv.h" nogil:
         fc_gradient_kernels gradient[2]
         fc_epilogue *epilogue[2]
         fc_fma_chain *fma_chain[2]
+        ptrdiff_t int8_pixels
+        ptrdiff_t int8_chunk
+        fc_int8_begin *int8_begin
+        fc_int8_end *int8_end
+        fc_int8 *int8
+        fc_gather_bytes *gather_bytes
+        fc_pack_quads *pack_quads
+        fc_store_int8 *store_requantised
+        fc_store_int8 *store_requantised_last
+        fc_store_int8 *store_sums

@@ -9,6 +9,8 @@ class Sizes(TypedDict):
     gemm_vectors: int
     pixels_rows: int
     pixels_vectors: int
+    int8_pixels: int
+    int8_chunk: int
 
 def compiled() -> tuple[str, ...]: ...
 def available() -> tuple[str, ...]: ...

@@ -39,7 +39,8 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
         return Choice("gemm", refusal=refusal)
     sizes = levels.describe(level)
     axes = two_axes(problem)
-    flattened = is_pointwise(problem)
+    # Arrays whose rows do not follow each other would have to be copied to be one row.
+    flattened = is_pointwise(problem) and problem.max_workspace is None
     if flattened:
         samples = math.prod(axis.n for axis in axes)
         axes = (Axis(1, 1, 1, 1, 1, 0, 0, "constant"), Axis(samples, 1, 1, 1, 1, 0, 0, "constant"))
@@ -84,8 +85,8 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
         flattened=flattened,
     )
     outputs = problem.batch * problem.groups * math.prod(axis.out for axis in axes)
-    # A register tile is computed whole, then stored through a transposition.
-    steps = outputs * panels * sizes["gemm_vectors"]
+    # A register tile is computed in whole vectors, then stored through a transposition.
+    steps = outputs * -(-problem.channels_out // lanes)
     cost = steps * (problem.taps / _tunables.GEMM_EFFICIENCY + _tunables.GEMM_STORE_STEPS)
     cost += problem.batch * problem.groups * problem.taps * math.prod(axis.out for axis in axes) / lanes / y.k / x.k * 2
     if not problem.planned:
