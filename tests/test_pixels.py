@@ -220,8 +220,6 @@ def test_it_is_taken_where_it_is_faster():
         problem, _ = _problem.prepare(np.zeros((1, 256, 56, 56), "f"), np.zeros((64, 256, 1, 1), "f"), layout="NCHW")
         chosen = gemm.plan_gemm(problem, levels.current())
         assert type(chosen.driver) is type(plan_pixels(problem, levels.current()).driver)
-        few = problem._replace(max_workspace=chosen.driver.workspace_bytes - 1)
-        assert gemm.plan_gemm(few, levels.current()).driver.workspace_bytes != chosen.driver.workspace_bytes
 
 
 def test_refusals():

@@ -25,13 +25,7 @@ class GemmPlan(TilePlan):
 
 def plan_gemm(problem: ConvProblem, level: str) -> Choice:
     """Plan the implicit GEMM: the cheaper of the two ways to fill the lanes."""
-    choices = plan_channels(problem, level), plan_pixels(problem, level)
-
-    def beyond_limit(choice: Choice) -> bool:
-        limit = problem.max_workspace
-        return choice.driver is not None and limit is not None and choice.driver.workspace_bytes > limit
-
-    return min(choices, key=lambda choice: (beyond_limit(choice), choice.cost))
+    return min(plan_channels(problem, level), plan_pixels(problem, level), key=lambda choice: choice.cost)
 
 
 def plan_channels(problem: ConvProblem, level: str) -> Choice:
