@@ -243,8 +243,15 @@ def test_it_is_the_adjoint(dtype):
 
 def test_limits_of_workspace_and_the_reference():
     x = data((2, 4, 6, 7))
-    for options in ({"max_workspace": 0}, {"algorithm": "reference"}, {"algorithm": "gemm"}, {"accuracy": "strict"}):
+    for options in (
+        {"max_workspace": 8 * 1024},
+        {"algorithm": "reference"},
+        {"algorithm": "gemm"},
+        {"accuracy": "strict"},
+    ):
         check(x, (5, 4, 3, 3), layout="NCHW", **options)
+    with pytest.raises(ConvError, match="max_workspace: got 0, allowed: at least"):
+        check(x, (5, 4, 3, 3), layout="NCHW", max_workspace=0)
 
 
 def test_workspace_is_small():
