@@ -19,6 +19,7 @@ SOURCES = {
     "tile": [],
     "direct": [],
     "gemm": [],
+    "pixels": [],
     "fft": [],
     "winograd": [],
     "phases": [],

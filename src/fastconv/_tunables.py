@@ -14,6 +14,13 @@ THREAD_WORK: Final = 4.0e6
 # Between two looks at Python's signals. Ctrl-C has to answer within 0.1 s, and a look takes the GIL.
 POLL_SECONDS: Final = 0.04
 
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+# Shapes whose schedules a plan keeps, some KiB each, and packings of its weights. Layers of 3 x 3 want three at most
+# (two tiles of Winograd's and GEMM's panels), with accuracy="fast" five.
+PLAN_SHAPES: Final = 64
+PLAN_FORMATS: Final = 6
+
 # --- direct ----------------------------------------------------------------------------------------------------------
 
 # Output rows and bytes of a row in a tile. The rows in flight (tile rows of the register tile plus kernel rows) stay
@@ -119,6 +126,30 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
+# --- implicit GEMM, pixels in the lanes ------------------------------------------------------------------------------
+
+# Output pixels of a tile, and products between two visits of a sum to memory. A panel of 160 x 48 samples, four lines
+# each where they are misaligned, stays in L1: 256 channels of 56 x 56 to 64, misaligned by 16 bytes, take 818 us with
+# 128 products at a time and 906 with 256.
+PIXELS_TILE: Final = 512
+PIXELS_BLOCK: Final = 160
+
+# Products up to which vectors are placed so that stores are aligned, at the cost of one more vector a line.
+PIXELS_FEW_PRODUCTS: Final = 48
+
+# Bytes of a packed tile, of the weights of a block that stay in L2 beside the samples, and of sums that are not stored
+# where they belong.
+PIXELS_PACKED_BYTES: Final = 1024 * 1024
+PIXELS_WEIGHT_BYTES: Final = 256 * 1024
+PIXELS_SUMS_BYTES: Final = 1024 * 1024
+
+# A tile of one row may be larger, up to this; beyond it the plan refuses.
+PIXELS_LIMIT_BYTES: Final = 3 * 1024 * 1024
+
+# With fewer items than this, output channels are shared between threads too, in blocks of at least so many.
+PIXELS_FEW_ITEMS: Final = 8
+PIXELS_OUT_BLOCK: Final = 64
+
 # --- inputs with zeros between their samples -------------------------------------------------------------------------
 
 # More phases than this would take longer to plan than to compute with the zeros in place.
@@ -130,8 +161,11 @@ PHASES_LIMIT: Final = 256
 # of the input that they reach is to stay in L2.
 GRADIENT_BAND: Final = 16 * 1024
 
-# Positions of a tile: a panel of gradients stays in L1, and a tile is long enough to pay for the sums it is added to.
-GRADIENT_POSITIONS: Final = 256
+# Bytes of a panel of gradients, which stays in L1 while all samples pass by.
+GRADIENT_PANEL_BYTES: Final = 32 * 1024
+
+# Lines of samples that are fetched while those before are at work.
+GRADIENT_AHEAD: Final = 512
 
 # Bytes of the gradients of a tile of one channel, where positions are in the lanes: they share L1 with the samples.
 GRADIENT_DOT_BYTES: Final = 16 * 1024
@@ -139,8 +173,9 @@ GRADIENT_DOT_BYTES: Final = 16 * 1024
 # What a multiply-add takes where positions are in the lanes, which loads a vector for each and is misaligned mostly.
 GRADIENT_DOT_STEPS: Final = 2.0
 
-# Bytes of the packed samples of a block of channels, and of its sums; both share L2. One channel may take more.
-GRADIENT_PACKED_BYTES: Final = 448 * 1024
+# Bytes of packed samples, which share L1 with a panel of gradients, and of the sums of a block, which stay in L2. One
+# channel may take more.
+GRADIENT_PACKED_BYTES: Final = 20 * 1024
 GRADIENT_SUM_BYTES: Final = 1024 * 1024
 GRADIENT_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
@@ -197,6 +232,10 @@ PHASE_STEPS: Final = 2.5e4
 
 # What packing a vector of weights takes in a plain call.
 GEMM_PACK_STEPS: Final = 18.0
+
+# The same with pixels in the lanes, and what unrolling a vector of samples takes.
+PIXELS_EFFICIENCY: Final = 0.97
+PIXELS_UNROLL_STEPS: Final = 40.0
 
 # Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
 # calling the kernel takes.

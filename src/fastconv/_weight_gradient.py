@@ -18,6 +18,7 @@ from . import _plan, _tunables, core
 from ._problem import Axis, ConvProblem, Operands
 from .drivers import levels
 from .drivers import threads as _threads
+from .planners.gemm import is_pointwise
 from .planners.gradient import plan_gradient
 from .planners.tiles import COMPUTE
 
@@ -113,6 +114,11 @@ def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarra
     if dw.size == 0 or math.prod(problem.out_shape) == 0:
         dw[...] = 0
         return
+    if is_pointwise(problem) and len(problem.axes) > 1:
+        flat = channels_first(problem, x), channels_first(problem, grad)
+        if all(is_flat(array) for array in flat):
+            x, grad = (array.reshape(*array.shape[:2], -1) for array in flat)
+            problem = flattened(problem)
     driver = plan_of(problem, levels.current())
     if driver is None and problem.dtype.char in "FD" and problem.algorithm != "reference":
         by_parts(problem, x, grad, dw, threads)
@@ -125,6 +131,18 @@ def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarra
         driver.run(x, grad, sums, threads)
         with np.errstate(over="ignore"):
             dw[...] = sums
+
+
+def is_flat(array: np.ndarray) -> bool:
+    """Return whether the samples of an image, behind batch and channels, are one row of equal steps."""
+    sizes = [(n, step) for n, step in zip(array.shape[2:], array.strides[2:], strict=True) if n > 1]
+    return all(outer[1] == inner[0] * inner[1] for outer, inner in zip(sizes, sizes[1:], strict=False))
+
+
+def flattened(problem: ConvProblem) -> ConvProblem:
+    """Return a pointwise problem with all positions along one axis, batch and channels first."""
+    axis = problem.axes[-1]._replace(n=math.prod(axis.n for axis in problem.axes))
+    return problem._replace(axes=(axis,), batch_axis=0, channel_axis=1, spatial_axes=(2,))
 
 
 @lru_cache(maxsize=1024)

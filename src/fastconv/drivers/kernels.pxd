@@ -12,6 +12,8 @@ cdef extern from "fastconv.h" nogil:
         int runs_only
 
     enum:
+        FC_COPY4
+        FC_COPY8
         FC_FILL
         FC_ZERO
 
@@ -42,6 +44,7 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t height
         ptrdiff_t width
         int slack
+        int in_order
 
     ctypedef void fc_direct(const fc_direct_tile *tile) noexcept nogil
 
@@ -108,6 +111,35 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_gemm(const fc_gemm_tile *tile) noexcept nogil
     ctypedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows,
                                 ptrdiff_t k_size) noexcept nogil
+    ctypedef struct fc_pixels_tile:
+        const void *src
+        const ptrdiff_t *offsets
+        ptrdiff_t n_products
+        const void *weights
+        ptrdiff_t weight_pitch
+        const void *bias
+        int accumulate
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t pixels
+        ptrdiff_t channels_out
+
+    ctypedef void fc_pixels(const fc_pixels_tile *tile) noexcept nogil
+
+    ctypedef struct fc_move:
+        ptrdiff_t from_ "from"
+        ptrdiff_t to
+
+    ctypedef struct fc_unroll:
+        const void *src
+        const ptrdiff_t *offsets
+        ptrdiff_t n_products
+        const fc_move *moves
+        ptrdiff_t n_moves
+        void *dst
+        ptrdiff_t dst_pitch
+
+    ctypedef void fc_unroll_pixels(const fc_unroll *step) noexcept nogil
 
     ctypedef struct fc_taps:
         const char *weights
@@ -213,6 +245,9 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
                                    ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil
 
+    ctypedef void fc_turn(void *dst, ptrdiff_t dst_pitch, const char *src, ptrdiff_t row_stride_bytes, ptrdiff_t rows,
+                          ptrdiff_t columns) noexcept nogil
+
     ctypedef struct fc_winograd_kernels:
         fc_winograd_transform *input
         fc_winograd_transform *weights
@@ -236,6 +271,8 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t dst_pitch
         ptrdiff_t vectors
         int accumulate
+        const void *const *ahead
+        ptrdiff_t n_ahead
 
     ctypedef void fc_gradient(const fc_gradient_tile *tile) noexcept nogil
     ctypedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n) noexcept nogil
@@ -244,6 +281,9 @@ cdef extern from "fastconv.h" nogil:
         fc_gradient *products
         fc_gradient *dots
         fc_gradient_totals *totals
+        ptrdiff_t vectors
+        ptrdiff_t rows
+
     ctypedef enum fc_activation:
         FC_IDENTITY
 
@@ -273,6 +313,8 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t direct_vectors
         ptrdiff_t gemm_pixels
         ptrdiff_t gemm_vectors
+        ptrdiff_t pixels_rows
+        ptrdiff_t pixels_vectors
         fc_load_rows *load_rows[41]
         fc_store_rows *store_rows[41]
         fc_direct *direct[8]
@@ -281,6 +323,9 @@ cdef extern from "fastconv.h" nogil:
         fc_sum *sum[2]
         fc_gemm *gemm[2]
         fc_pack_panel *pack_panel[2]
+        fc_pixels *pixels[2]
+        fc_unroll_pixels *unroll[2]
+        fc_turn *turn[2]
         fc_pack_taps *pack_taps[2]
         fc_interleave *interleave[2]
         fc_depthwise *depthwise[2]

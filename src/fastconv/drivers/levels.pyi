@@ -7,6 +7,8 @@ class Sizes(TypedDict):
     direct_vectors: int
     gemm_pixels: int
     gemm_vectors: int
+    pixels_rows: int
+    pixels_vectors: int
 
 def compiled() -> tuple[str, ...]: ...
 def available() -> tuple[str, ...]: ...

@@ -105,6 +105,10 @@ def describe(str name):
         "direct_vectors": level.direct_vectors,
         "gemm_pixels": level.gemm_pixels,
         "gemm_vectors": level.gemm_vectors,
+        "pixels_rows": level.pixels_rows,
+        "pixels_vectors": level.pixels_vectors,
+        "gradient_rows": level.gradient[0].rows,
+        "gradient_vectors": level.gradient[0].vectors,
     }
 
 

@@ -84,9 +84,9 @@ typedef struct {
 } fc_plane;
 
 /* dst[r][x] = bias + sum over planes p, rows i, columns j of src[p.src + (r + i) * src_pitch + x + columns[j]] * w,
- * in that order, but for a kernel of one row of neighbouring columns: these are cut into equal groups of at most 256
- * bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps nothing
- * else. With slack, rows of src and of dst may be touched up to round_up(width, lanes) elements. Without, width >=
+ * in that order, but for a kernel of one row of neighbouring columns unless in_order: these are cut into equal groups of
+ * at most 256 bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps
+ * nothing else. With slack, rows of src and of dst may be touched up to round_up(width, lanes) elements. Without, width >=
  * lanes, and where the last vectors of a row would reach beyond it they are moved back and some outputs are computed
  * twice. */
 typedef struct {
@@ -102,6 +102,7 @@ typedef struct {
     ptrdiff_t dst_pitch;
     ptrdiff_t height, width;  /* >= 1 */
     int slack;
+    int in_order;
 } fc_direct_tile;
 
 typedef void fc_direct(const fc_direct_tile *tile);
@@ -184,6 +185,46 @@ typedef void fc_gemm(const fc_gemm_tile *tile);
 
 /* panel[k][j] = weights[j * row_pitch + k] for j < rows, and 0 for rows <= j < gemm_columns. */
 typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows, ptrdiff_t k_size);
+
+/* The same sums with pixels in the lanes: `pixels` neighbours, up to pixels_vectors vectors of them, against the weights
+ * of some output channels, which are read where they are.
+ *
+ *     product k of pixel p and output channel o:  src[offsets[k] + p] * weights[o * weight_pitch + k]
+ *
+ * Writes dst[o * dst_pitch + p] = bias[o] + the products in their order, or what dst holds instead of the bias. Where
+ * the pixels do not fill a vector, a whole one of src and of dst is touched; else nothing beyond the pixels is.
+ */
+typedef struct {
+    const void *src;
+    const ptrdiff_t *offsets;
+    ptrdiff_t n_products;
+    const void *weights;
+    ptrdiff_t weight_pitch;
+    const void *bias;  /* channels_out elements, or NULL for zero */
+    int accumulate;    /* start from dst */
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t pixels, channels_out;  /* >= 1 */
+} fc_pixels_tile;
+
+typedef void fc_pixels(const fc_pixels_tile *tile);
+
+/* Pixels of several packed rows, side by side for each product: dst[k * dst_pitch + to ...] = src[offsets[k] + from ...]
+ * for every move, a whole vector each. They are made in their order, so that one may overwrite what the one before wrote
+ * too much; the last of a product reaches into the next one's part of dst. */
+typedef struct { ptrdiff_t from, to; } fc_move;
+
+typedef struct {
+    const void *src;
+    const ptrdiff_t *offsets;
+    ptrdiff_t n_products;
+    const fc_move *moves;
+    ptrdiff_t n_moves;
+    void *dst;
+    ptrdiff_t dst_pitch;
+} fc_unroll;
+
+typedef void fc_unroll_pixels(const fc_unroll *step);
 
 /* Weights of one input channel on their way to a panel: n taps of some output channels, of any strides and alignment.
  * Output channel j of tap t becomes panel[rows[t * step]][j], which is 0 for channels_out <= j < gemm_columns; taps whose
@@ -322,6 +363,10 @@ typedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride,
 typedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
                               ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
 
+/* dst[c * dst_pitch + r] = column c of row r of src, whose rows are row_stride_bytes apart and at any alignment. */
+typedef void fc_turn(void *dst, ptrdiff_t dst_pitch, const char *src, ptrdiff_t row_stride_bytes, ptrdiff_t rows,
+                     ptrdiff_t columns);
+
 /* Winograd's kernels of one type. */
 typedef struct {
     fc_winograd_transform *input, *weights, *output;
@@ -334,11 +379,11 @@ typedef struct {
  *
  *     products  dst[v][row][lane] += sum over positions (y, x) of sample * grad[v][position][lane], a lane being an output
  *               channel; [position] is y * width + x
- *     dots      dst[row][lane] += sum over y and every x = lane modulo lanes of sample * grad[y][x], one output channel
+ *     dots      dst[row], a vector whose lanes add up to the sum over positions of sample * grad[y][x], of one channel
  *
  *     sample    src[channel * channel_pitch + taps[tap] + y * src_pitch + x]
  *
- * The rows of src and of grad may be read up to round_up(width, lanes) elements by dots. */
+ * Where width < lanes, dots may read rows of src and of grad up to a whole vector. */
 typedef struct {
     const void *src;
     ptrdiff_t channels, channel_pitch;
@@ -350,8 +395,10 @@ typedef struct {
     ptrdiff_t height, width;  /* >= 1 */
     void *dst;
     ptrdiff_t dst_pitch;      /* from one v to the next */
-    ptrdiff_t vectors;        /* 1 or gemm_vectors */
+    ptrdiff_t vectors;        /* from 1 to those of fc_gradient_kernels */
     int accumulate;           /* add to what dst holds, else overwrite it */
+    const void *const *ahead; /* n_ahead lines, which are fetched meanwhile */
+    ptrdiff_t n_ahead;
 } fc_gradient_tile;
 
 typedef void fc_gradient(const fc_gradient_tile *tile);
@@ -363,6 +410,8 @@ typedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n);
 typedef struct {
     fc_gradient *products, *dots;
     fc_gradient_totals *totals;
+    ptrdiff_t vectors;  /* most of a panel of products */
+    ptrdiff_t rows;     /* in registers at once, of such a panel */
 } fc_gradient_kernels;
 typedef enum {
     FC_IDENTITY, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SIGMOID, FC_SILU, FC_GELU, FC_HARDSWISH, FC_TANH
@@ -395,6 +444,8 @@ typedef struct {
     ptrdiff_t direct_vectors;  /* for real types; half as many for complex ones */
     ptrdiff_t gemm_pixels;     /* register tile of the GEMM kernels */
     ptrdiff_t gemm_vectors;
+    ptrdiff_t pixels_rows;     /* register tile with pixels in the lanes: output channels x vectors of pixels */
+    ptrdiff_t pixels_vectors;
     fc_load_rows *load_rows[FC_STORAGE_KINDS];
     fc_store_rows *store_rows[FC_STORAGE_KINDS];
     fc_direct *direct[FC_COMPUTE_TYPES];
@@ -403,6 +454,9 @@ typedef struct {
     fc_sum *sum[2];                /* FC_F32, FC_F64 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
+    fc_pixels *pixels[2];          /* FC_F32, FC_F64 */
+    fc_unroll_pixels *unroll[2];   /* FC_F32, FC_F64 */
+    fc_turn *turn[2];              /* of 4 and of 8 bytes */
     fc_pack_taps *pack_taps[2];    /* FC_F32, FC_F64 */
     fc_interleave *interleave[2];  /* FC_F32, FC_F64 */
     fc_depthwise *depthwise[2];    /* FC_F32, FC_F64 */

@@ -20,6 +20,8 @@ static int fc_supported_x86_v3(void) { return fc_cpu_has_x86_v3(); }
 #define FC_DIRECT_VECTORS 2
 #define FC_GEMM_PIXELS 6
 #define FC_GEMM_VECTORS 2
+#define FC_PIXELS_ROWS 4
+#define FC_PIXELS_VECTORS 3
 #include "level.inc.h"
 
 #ifdef __clang__

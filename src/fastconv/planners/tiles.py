@@ -40,25 +40,27 @@ class ByDtype(dict[np.dtype[Any], Compute]):
 
 
 # One row a dtype; what is not here goes to the reference.
-COMPUTE = ByDtype({
-    np.dtype(name): Compute(compute, storage, np.dtype(lane), part_bytes)
-    for name, compute, storage, lane, part_bytes in [
-        ("float32", 0, 1, "float32", 4),
-        ("float64", 1, 2, "float64", 8),
-        ("complex64", 2, 2, "complex64", 4),
-        ("complex128", 3, 3, "complex128", 8),
-        ("int8", 4, 4, "int16", 2),
-        ("uint8", 4, 4, "uint16", 2),
-        ("int16", 4, 0, "int16", 2),
-        ("uint16", 4, 0, "uint16", 2),
-        ("int32", 5, 1, "int32", 4),
-        ("uint32", 5, 1, "uint32", 4),
-        ("int64", 6, 2, "int64", 8),
-        ("uint64", 6, 2, "uint64", 8),
-        ("bool", 0, 5, "float32", 4),
-        ("float16", 0, 6, "float32", 4),
-    ]
-})
+COMPUTE = ByDtype(
+    {
+        np.dtype(name): Compute(compute, storage, np.dtype(lane), part_bytes)
+        for name, compute, storage, lane, part_bytes in [
+            ("float32", 0, 1, "float32", 4),
+            ("float64", 1, 2, "float64", 8),
+            ("complex64", 2, 2, "complex64", 4),
+            ("complex128", 3, 3, "complex128", 8),
+            ("int8", 4, 4, "int16", 2),
+            ("uint8", 4, 4, "uint16", 2),
+            ("int16", 4, 0, "int16", 2),
+            ("uint16", 4, 0, "uint16", 2),
+            ("int32", 5, 1, "int32", 4),
+            ("uint32", 5, 1, "uint32", 4),
+            ("int64", 6, 2, "int64", 8),
+            ("uint64", 6, 2, "uint64", 8),
+            ("bool", 0, 5, "float32", 4),
+            ("float16", 0, 6, "float32", 4),
+        ]
+    }
+)
 
 
 # How a stored dtype gets into a lane of another one and back: the index of fc_storage. Lanes of its own are in COMPUTE.
@@ -216,6 +218,7 @@ class Choice(NamedTuple):
     tiles: TilePlan | None = None
     cost: float = math.inf  # in units of a full vector multiply-add
     refusal: str = ""
+    needed: int = 0  # bytes of workspace, where these are the reason
 
 
 def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
@@ -261,3 +264,12 @@ def too_large(problem: ConvProblem) -> str:
 def share_of(total: int, part: int) -> int:
     """Return how many parts make the total."""
     return total // max(part, 1)
+
+
+def equal_share(total: int, most: int, unit: int) -> int:
+    """Return an equal share of `total`, at most `most` or one unit; whole units where there are several shares."""
+    if total <= most:
+        return max(total, 1)
+    units = max(most // unit, 1)
+    shares = -(-total // (units * unit))
+    return -(-total // (shares * unit)) * unit
