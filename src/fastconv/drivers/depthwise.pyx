@@ -11,7 +11,8 @@ nothing is copied. Otherwise a work item is one vector of channels, whose rows a
 
     gathered  [row of the table][sample of the input row][lanes]
 
-and whose results are turned back when they are stored. Products are added in the order of the taps.
+and whose results are turned back when they are stored. Products are added in the order of the taps. What follows the
+sums is done on results in the array while they are in the cache.
 """
 
 cimport numpy as cnp
@@ -24,7 +25,7 @@ from fastconv.drivers.kernels cimport FC_FILL, fc_depthwise, fc_depthwise_tile, 
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
-from fastconv.drivers.tile cimport Arrays, Geometry, lines, source_index
+from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, lines, source_index
 
 cnp.import_array()
 
@@ -59,7 +60,7 @@ cdef struct Item:
 cdef class Driver(Geometry):
     cdef fc_depthwise *kernel
     cdef fc_winograd_kernels transposer  # of which gather and scatter
-    cdef bint in_place, planned
+    cdef bint in_place, planned, fuses
     cdef ptrdiff_t vectors, run_length, step_rows
     cdef ptrdiff_t table_pitch, n_bands, n_chunks, n_blocks
     cdef ptrdiff_t vector_bytes, panel_bytes, shared_bytes, table_bytes, gathered_bytes, results_bytes, thread_bytes
@@ -74,6 +75,8 @@ cdef class Driver(Geometry):
         self.keep_depthwise = plan.tap_offsets
         self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
         self.in_place, self.planned = plan.in_place, problem.planned
+        # A residual may be where the result goes, which the sums would overwrite.
+        self.fuses = self.has_epilogue and self.finishes and not self.casts and not problem.has_residual
         self.vectors = (self.groups + self.lanes - 1) // self.lanes
         self.run_length, self.step_rows = plan.run, plan.step_rows
         self.table_pitch = plan.table_pitch
@@ -107,6 +110,11 @@ cdef class Driver(Geometry):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
 
+    @property
+    def fuses_epilogue(self):
+        """Whether `run` finishes what it stores."""
+        return self.fuses
+
     def pack_all(self, cnp.ndarray w):
         """Return all weights, a vector of channels side by side, to be handed to `run` as often as they are used."""
         cdef Arrays arrays
@@ -116,8 +124,11 @@ cdef class Driver(Geometry):
         return aligned
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
-            cnp.ndarray panels=None):
-        """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
+            cnp.ndarray panels=None, cnp.ndarray scale=None, cnp.ndarray residual=None):
+        """Write the convolution of x and w to out, which shares memory with neither and is aligned.
+
+        There is no residual.
+        """
         cdef Call call
         cdef Region region
         cdef int t
@@ -127,15 +138,15 @@ cdef class Driver(Geometry):
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         # Strides of an array without samples mean nothing.
         if self.in_place and call.arrays.x.channel != self.computed_bytes and cnp.PyArray_SIZE(x):
-            self.run(np.ascontiguousarray(x), w, bias, out, threads, panels)
+            self.run(np.ascontiguousarray(x), w, bias, out, threads, panels, scale)
             return
-        if self.in_place and self.channels_out == 1 and call.arrays.out.channel != self.computed_bytes:
+        if self.needs_copy(&call.arrays):
             result = np.empty((<object>out).shape, out.dtype)
-            self.run(x, w, bias, result, threads, panels)
+            self.run(x, w, bias, result, threads, panels, scale)
             out[...] = result
             return
         call.arrays.w = self.bind_weights(w)
-        call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
+        self.bind_epilogue(&call.arrays, bias, scale, None)
         if self.planned and panels is None:
             panels = self.pack_all(w)
         call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
@@ -152,6 +163,13 @@ cdef class Driver(Geometry):
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
+
+    cdef bint needs_copy(self, const Arrays *arrays) noexcept nogil:
+        """Whether results can't be written, or not be finished, in the array."""
+        cdef ptrdiff_t item = self.computed_bytes
+        if arrays.out.channel == item:
+            return False
+        return self.in_place and self.channels_out == 1 or self.fuses and arrays.out.x != item
 
     cdef void prepare(self, Call *call) noexcept nogil:
         """What all threads read: fill, zeros, bias and weights."""
@@ -356,7 +374,7 @@ cdef class Driver(Geometry):
             tile.weights = call.panels + item.first * self.panel_bytes
             tile.bias = call.bias + item.first * self.vector_bytes
             tile.dst_pixel_bytes, tile.dst_row_bytes = arrays.out.x, arrays.out.y
-            self.compute_rows(scratch, item, &tile, self.out_of(arrays, item, tile.first))
+            self.compute_rows(arrays, scratch, item, &tile, self.out_of(arrays, item, tile.first))
             return
         tile.vectors = 1
         tile.dst_pixel_bytes, tile.dst_row_bytes = self.vector_bytes, tile.width * self.vector_bytes
@@ -366,14 +384,31 @@ cdef class Driver(Geometry):
                 tile.weights = call.panels + (v * self.channels_out + o) * self.panel_bytes
                 tile.bias = call.bias + (v * self.channels_out + o) * self.vector_bytes
                 channel = self.channel_of(v) * self.channels_out + o
-                self.compute_rows(scratch, item, &tile, scratch.results)
+                self.compute_rows(arrays, scratch, item, &tile, scratch.results)
                 self.store(arrays, scratch, item, self.out_of(arrays, item, channel), self.channels_in(v))
+            if self.fuses:
+                self.finish_rows_of(arrays, item, self.channel_of(v) * self.channels_out,
+                                    self.channels_in(v) * self.channels_out, item.y0, item.y1 - item.y0)
 
     cdef char *out_of(self, const Arrays *arrays, const Item *item, ptrdiff_t channel) noexcept nogil:
         return (arrays.out.data + item.n * arrays.out.batch + channel * arrays.out.channel + item.y0 * arrays.out.y
                 + item.x0 * arrays.out.x)
 
-    cdef void compute_rows(self, Scratch *scratch, const Item *item, fc_depthwise_tile *tile, char *dst) noexcept nogil:
+    cdef void finish_rows_of(self, const Arrays *arrays, const Item *item, ptrdiff_t channel, ptrdiff_t channels,
+                             ptrdiff_t y0, ptrdiff_t rows) noexcept nogil:
+        """What follows the sums, on some rows and channels of an item."""
+        cdef Done done
+        cdef Outer image
+        image.out_offset = image.residual_offset = 0
+        done.n, done.channel, done.y0, done.x0 = item.n, channel, y0, item.x0
+        done.channels, done.rows, done.columns = channels, rows, item.x1 - item.x0
+        done.channel_pitch, done.row_pitch, done.column_pitch = arrays.out.channel, arrays.out.y, arrays.out.x
+        done.values = self.out_of(arrays, item, channel) + (y0 - item.y0) * arrays.out.y
+        done.staged, done.row = False, NULL
+        self.finish(arrays, &image, &done)
+
+    cdef void compute_rows(self, const Arrays *arrays, Scratch *scratch, const Item *item, fc_depthwise_tile *tile,
+                           char *dst) noexcept nogil:
         """All rows of an item, so many at a time that what they share stays near."""
         cdef ptrdiff_t row, rows = item.y1 - item.y0, step
         for step in range((rows + self.step_rows - 1) // self.step_rows):
@@ -389,6 +424,9 @@ cdef class Driver(Geometry):
                     if scratch.region.stopped:
                         return
             self.kernel(tile)
+            if self.fuses and dst != scratch.results:
+                self.finish_rows_of(arrays, item, tile.first, tile.last + self.lanes - tile.first, item.y0 + row,
+                                    tile.height)
 
     cdef void store(self, const Arrays *arrays, const Scratch *scratch, const Item *item, char *dst,
                     ptrdiff_t channels) noexcept nogil:
