@@ -21,9 +21,12 @@ SOURCES = {
     "gemm": [],
     "fft": [],
     "winograd": [],
+    "phases": [],
+    "gradient": [],
     "separable": [],
     "lane": [],
     "gate": [],
+    "windows": [],
 }
 HEADERS = sorted(
     str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)

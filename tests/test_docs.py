@@ -25,7 +25,7 @@ def test_docstring_examples(name):
 def test_examples_are_found():
     finder = doctest.DocTestFinder(exclude_empty=True)
     found = {test.name for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples}
-    assert {"fastconv.core.conv", "fastconv.nn.conv2d", "fastconv.drivers.threads.num_threads"} <= found
+    assert {"fastconv.core.conv", "fastconv.nn._forward.conv2d", "fastconv.drivers.threads.num_threads"} <= found
 
 
 @pytest.mark.parametrize(

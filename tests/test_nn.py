@@ -12,6 +12,7 @@ import fastconv
 from bench import layers
 from fastconv import ConvError, ConvTypeError, _reference, nn
 from fastconv.drivers import levels
+from fastconv.nn import _forward
 
 LAYERS = layers.load()
 # Multiply-adds that the reference may take for one layer as it stands in the list.
@@ -131,6 +132,7 @@ def test_signature_is_that_of_torch():
     ]
     assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == {
         "data_format",
+        "boundary",
         "out",
         "threads",
         "algorithm",
@@ -299,15 +301,23 @@ X, W = np.ones((2, 4, 6, 7), np.float32), np.ones((6, 4, 3, 3), np.float32)
         ({"groups": 4}, ConvError, "^groups: got 4"),
         ({"groups": 2}, ConvError, "4 channels in a group"),
         ({"groups": (1, 1)}, ConvTypeError, r"^groups: got \(1, 1\)"),
-        ({"padding": -1}, ConvError, "^padding: got -1"),
-        ({"padding": (0, -1)}, ConvError, r"^padding: got "),
+        (
+            {"padding": -3},
+            ConvError,
+            r"^weight: got a window of 3 samples along spatial axis 0, allowed: at most the 0",
+        ),
+        ({"padding": (0, -4)}, ConvError, r"^padding: got \(-4, -4\) along spatial axis 1, allowed: to crop at most 7"),
         ({"padding": (1, 1, 1)}, ConvError, r"^padding: got \(1, 1, 1\)"),
-        ({"padding": ((1, 1), (1, 1))}, (ConvError, ConvTypeError), r"^padding: got \("),
-        ({"padding": [(1, 2), 3]}, (ConvError, ConvTypeError), "^padding: got"),
+        ({"padding": ((1, 1),)}, ConvError, r"^padding: got \("),
+        ({"padding": ((1, 1), (1, 1, 1))}, ConvError, r"^padding: got \(1, 1, 1\) for an axis"),
+        ({"padding": ((1, 1), (1, 0.5))}, ConvTypeError, r"^padding: got 0.5"),
+        ({"boundary": "mirror"}, ConvError, "^boundary: got 'mirror', allowed: 'constant', 'edge'"),
+        ({"boundary": None}, ConvError, "^boundary: got None"),
+        ({"boundary": ("wrap",)}, ConvError, r"^boundary: got \('wrap',\), allowed: .* each of 2"),
         ({"padding": ["a", "b"]}, (ConvError, ConvTypeError), "^padding: got"),
         ({"padding": 1.0}, ConvTypeError, "^padding: got 1.0"),
         ({"padding": None}, (ConvError, ConvTypeError), "^padding: got None"),
-        ({"padding": "full"}, ConvError, "^padding: got 'full', allowed: 'same', 'valid'"),
+        ({"padding": "full"}, ConvError, "^padding: got 'full', allowed: 'same', 'valid', 'same_upper', 'same_lower'"),
         ({"padding": "same", "stride": 2}, ConvError, "^padding: got 'same' with stride 2"),
         ({"padding": "same", "stride": (1, 2)}, ConvError, r"^padding: got 'same' with stride \(1, 2\)"),
         ({"padding": 2**62}, ConvError, "^padding: got"),
@@ -352,10 +362,11 @@ def test_the_face_is_the_core(threads):
 @pytest.mark.parametrize("bias", [None, np.arange(4, dtype="f4")], ids=["plain", "bias"])
 def test_a_second_call_takes_the_short_lane(bias):
     x, w = np.ones((1, 2, 6, 6), "f4"), np.ones((4, 2, 3, 3), "f4")
-    options = (1, 0, 1, 1, "NCHW", "auto", "default")
-    nn._lanes[0].clear()
-    assert nn._lanes[0].run(x, w, bias, options, None) is None
+    options = (1, 0, 1, 1, "NCHW", "constant", "auto", "default")
+    lane = _forward._lane_2d
+    lane.clear()
+    assert lane.run(x, w, bias, options, None) is None
     first = nn.conv2d(x, w, bias)
-    assert_same(nn._lanes[0].run(x, w, bias, options, None), first)
-    assert nn._lanes[0].run(x, w, bias, (1.0, 0, 1, 1, "NCHW", "auto", "default"), None) is None
-    assert nn._lanes[0].run(x.astype("f8"), w, bias, options, None) is None
+    assert_same(lane.run(x, w, bias, options, None), first)
+    assert lane.run(x, w, bias, (1.0, *options[1:]), None) is None
+    assert lane.run(x.astype("f8"), w, bias, options, None) is None

@@ -19,7 +19,7 @@ from bench.__main__ import RESULTS_FOLDER
 from bench.tables import duration, wide_console
 from bench.timing import FULL, QUICK, Effort
 
-from . import dropin_rows, layer_rows, process_rows, random_rows, signal_rows
+from . import dropin_rows, layer_rows, network_rows, process_rows, random_rows, signal_rows
 from .row import Group, Row, quantity
 
 # What runs in this process, which holds the libraries at one thread meanwhile; and what starts fresh ones.
@@ -40,6 +40,13 @@ IN_PROCESS: dict[str, Group] = {
     "ndimage": dropin_rows.ndimage_convolve,
     "filters": dropin_rows.ndimage_filters,
     "random": random_rows.random_calls,
+    "planned": network_rows.planned,
+    "planned_depthwise": network_rows.planned_depthwise,
+    "training": network_rows.training,
+    "ranks": network_rows.ranks,
+    "half": network_rows.half,
+    "int8": network_rows.int8,
+    "overhead": network_rows.overhead,
 }
 FRESH_PROCESSES: dict[str, Group] = {
     "threads": process_rows.threads,

@@ -1,7 +1,7 @@
 """Fast convolution for NumPy arrays on CPUs.
 
 `signal`, `ndimage`, `convolve` and `correlate`, and `nn` have the signatures of scipy.signal, scipy.ndimage, numpy and
-torch.nn.functional; `conv` and `plan` are what is behind them, with every option. `patch` puts the functions in the
+torch.nn.functional; `conv`, `conv_transpose`, `conv_grad` and `plan` are what is behind them, with every option. `patch` puts the functions in the
 place of SciPy's and NumPy's.
 
 One way through, each layer knowing only what is below it::
@@ -15,7 +15,7 @@ One way through, each layer knowing only what is below it::
        +-------+        |      |
        |                |      |
      _pairs          _filters  |   two arrays convolved with each other; results with a dtype of their own, passes
-       |              |    |   |
+       |              |    |   |   conv_transpose, conv_grad
        +---- core ----+----|---+   conv, plan
               |            |
             _plan          |     ConvProblem + CPU level -> the cheapest algorithm, and why not the others
@@ -34,8 +34,11 @@ One way through, each layer knowing only what is below it::
 from . import ndimage, nn, signal
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
+from ._gradients import conv_grad
 from ._numpy import convolve, correlate
 from ._patch import patch, patched, unpatch
+from ._transposed import conv_transpose
+from ._windows import col2im, im2col
 from .core import Plan, conv, plan
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
 
@@ -43,10 +46,14 @@ __all__ = [
     "ConvError",
     "ConvTypeError",
     "Plan",
+    "col2im",
     "conv",
+    "conv_grad",
+    "conv_transpose",
     "convolve",
     "correlate",
     "get_num_threads",
+    "im2col",
     "ndimage",
     "nn",
     "num_threads",

@@ -15,10 +15,11 @@ import numpy as np
 from . import _tunables
 from ._epilogue import cast_into, finish
 from ._errors import ConvError
-from ._problem import ConvProblem
+from ._problem import ConvProblem, lane_of
 from .planners.direct import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
+from .planners.phases import plan_phases
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
 from .planners.winograd import plan_winograd
@@ -42,12 +43,14 @@ class Schedule(NamedTuple):
     level : str
         The CPU level whose kernels run.
     algorithm : str
-        One of `PLANNERS`.
+        One of `PLANNERS`, or "phases".
     passed_over : tuple of str
         One line for each algorithm that was not taken, with the reason.
     rounded : Schedule or None
         Of a problem of integers, the same in float64 by transforms, which is sooner done; its results round to the
         exact ones if the numbers are small enough, see `core.execute`.
+    cost : float
+        By the model, in units of a full vector multiply-add.
     """
 
     problem: ConvProblem
@@ -57,6 +60,7 @@ class Schedule(NamedTuple):
     tiles: TilePlan | None
     passed_over: tuple[str, ...]
     rounded: Schedule | None = None
+    cost: float = math.inf
 
     @property
     def workspace_bytes(self) -> int:
@@ -135,9 +139,10 @@ class Schedule(NamedTuple):
         else:
             result = out if p.result_dtype is None else np.empty(p.out_shape, p.dtype)
             self.driver.run(x, w, bias if scale is None else None, result, threads, **packed)
-            finish(result, p, bias, scale, residual)
-            if result is not out:
-                cast_into(out, result)
+            sums = result.astype(lane_of(p.dtype), copy=False)
+            finish(sums, p, bias, scale, residual)
+            if sums is not out:
+                cast_into(out, sums)
         return out
 
 
@@ -167,6 +172,8 @@ def make(problem: ConvProblem, level: str) -> Schedule:
         choices = [affordable(PLANNERS["direct"](problem, level), problem)]
     elif problem.algorithm == "auto":
         choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
+        if any(axis.input_dilation > 1 for axis in problem.axes):
+            choices.append(affordable(plan_phases(problem, level, make), problem))
     else:
         choices = [affordable(PLANNERS[problem.algorithm](problem, level), problem)]
         if choices[0].driver is None:
@@ -177,7 +184,7 @@ def make(problem: ConvProblem, level: str) -> Schedule:
     taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
     rounded = plan_rounded(problem, level, taken.cost)
-    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded)
+    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded, taken.cost)
 
 
 def plan_rounded(problem: ConvProblem, level: str, cost: float) -> Schedule | None:

@@ -425,11 +425,14 @@ def make_axes(
     padding: Any,
     center: str,
     boundary: Any,
+    kernel_name: str = "w",
 ) -> tuple[Axis, ...]:
     """Return the spatial axes, with the padding in samples."""
     rank = len(sizes)
     if 0 in kernel:
-        raise ConvError(f"w: got an empty kernel {tuple(kernel)}, allowed: at least 1 tap along every spatial axis")
+        raise ConvError(
+            f"{kernel_name}: got an empty kernel {tuple(kernel)}, allowed: at least 1 tap along every spatial axis"
+        )
     strides = per_axis(stride, "stride", rank, 1)
     dilations = per_axis(dilation, "dilation", rank, 1)
     input_dilations = per_axis(input_dilation, "input_dilation", rank, 1)
@@ -449,7 +452,7 @@ def make_axes(
         # An empty input may have an empty result; any other too small for the kernel is a mistake.
         if padded < windows[i] - (sizes[i] == 0):
             raise ConvError(
-                f"w: got a window of {windows[i]} samples along spatial axis {i}, allowed: at most the "
+                f"{kernel_name}: got a window of {windows[i]} samples along spatial axis {i}, allowed: at most the "
                 f"{padded} samples of the padded input ({lo} + {extents[i]} + {hi})"
             )
         axes.append(Axis(sizes[i], kernel[i], strides[i], dilations[i], input_dilations[i], lo, hi, boundaries[i]))
@@ -565,11 +568,16 @@ def fill_bytes(fill_value: Any, dtype: np.dtype[Any]) -> bytes:
     return fill.tobytes()
 
 
-def check_sizes(problem: ConvProblem) -> None:
-    """Refuse arrays that no address space can hold."""
-    for axis in problem.axes:
+def check_padded(axes: Sequence[Axis]) -> None:
+    """Refuse axes that are too long with their padding."""
+    for axis in axes:
         if axis.extent + abs(axis.lo) + abs(axis.hi) > SIZE_LIMIT or axis.window > SIZE_LIMIT:
             raise ConvError(f"padding: got {axis}, allowed: a padded axis of at most {SIZE_LIMIT} samples")
+
+
+def check_sizes(problem: ConvProblem) -> None:
+    """Refuse arrays that no address space can hold."""
+    check_padded(problem.axes)
     # A zero must not hide the overflow of the other sizes.
     elements = math.prod(max(size, 1) for size in problem.out_shape)
     if elements * problem.dtype.itemsize > SIZE_LIMIT:

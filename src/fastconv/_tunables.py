@@ -74,6 +74,14 @@ SEPARABLE_INNER: Final = 16
 # Bytes of weights that a remembered filter may hold.
 REMEMBERED_BYTES: Final = 64 * 1024
 
+# --- windows of an array ---------------------------------------------------------------------------------------------
+
+# An element written out or summed takes as long as so many multiply-adds: 0.3 to 1 ns.
+WINDOWS_ELEMENT_WORK: Final = 50.0
+
+# Elements that are written between two looks at the clock, and by one thread at a time.
+WINDOWS_SHARE: Final = 100_000
+
 # --- implicit GEMM ---------------------------------------------------------------------------------------------------
 
 # Bytes of a packed tile of input, all channels of a group and the halo. From 40 to 448 KiB the time of 256 channels of
@@ -89,6 +97,31 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
+
+# --- inputs with zeros between their samples -------------------------------------------------------------------------
+
+# More phases than this would take longer to plan than to compute with the zeros in place.
+PHASES_LIMIT: Final = 256
+
+# --- gradients of weights --------------------------------------------------------------------------------------------
+
+# Results of a layer that are the kernel of one step, where the gradient is computed by correlations: packed, the band
+# of the input that they reach is to stay in L2.
+GRADIENT_BAND: Final = 16 * 1024
+
+# Positions of a tile: a panel of gradients stays in L1, and a tile is long enough to pay for the sums it is added to.
+GRADIENT_POSITIONS: Final = 256
+
+# Bytes of the gradients of a tile of one channel, where positions are in the lanes: they share L1 with the samples.
+GRADIENT_DOT_BYTES: Final = 16 * 1024
+
+# What a multiply-add takes where positions are in the lanes, which loads a vector for each and is misaligned mostly.
+GRADIENT_DOT_STEPS: Final = 2.0
+
+# Bytes of the packed samples of a block of channels, and of its sums; both share L2. One channel may take more.
+GRADIENT_PACKED_BYTES: Final = 448 * 1024
+GRADIENT_SUM_BYTES: Final = 1024 * 1024
+GRADIENT_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
 # --- Winograd --------------------------------------------------------------------------------------------------------
 
@@ -125,6 +158,10 @@ DIRECT_EFFICIENCY: Final = 0.55
 GEMM_EFFICIENCY: Final = 0.97
 # What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
 GEMM_STORE_STEPS: Final = 12.0
+
+# The same where phases of a row are interleaved, and what a schedule of its own takes for a phase: about 5 us.
+PHASES_STORE_STEPS: Final = 14.0
+PHASE_STEPS: Final = 2.5e4
 
 # What packing a vector of weights takes in a plain call.
 GEMM_PACK_STEPS: Final = 18.0

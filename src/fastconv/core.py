@@ -118,7 +118,7 @@ def conv(
         channel and k is 16 for F(2, 3), 176 for F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3); on float32 data
         without structure its root mean square error is below 1e-6 of the output's standard deviation by default, and
         below 5e-6 with "fast", for any number of channels. NaN and Inf reach exactly the outputs whose window holds
-        them.
+        them, where the zeros between inputs are no part of a window.
 
     Raises
     ------

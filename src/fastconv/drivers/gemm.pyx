@@ -16,11 +16,11 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
-from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel, fc_row_map
+from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
-from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, channels_near, lines, run_of
+from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, channels_near, lines
 
 cnp.import_array()
 
@@ -56,14 +56,17 @@ cdef class Driver(Geometry):
     cdef bint flattened
     cdef double work
     cdef const ptrdiff_t *tap_offsets
+    cdef const ptrdiff_t *natural_order  # 0, 1, 2 ...: the rows of a panel that the taps of a channel go to
     cdef object keep_gemm
 
     def __init__(self, problem, plan):
         Geometry.__init__(self, problem, plan)
         self.kernel = self.level.gemm[self.compute]
         self.pack_panel = self.level.pack_panel[self.compute]
-        self.keep_gemm = plan.tap_offsets
+        natural_order = np.arange(self.taps, dtype=np.intp)
+        self.keep_gemm = (plan.tap_offsets, natural_order)
         self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
+        self.natural_order = <const ptrdiff_t *>cnp.PyArray_DATA(natural_order)
         self.panel = self.level.gemm_vectors * self.lanes
         self.panel_bytes = self.panel * self.channels * self.taps * self.computed_bytes
         self.out_block = plan.out_block
@@ -280,27 +283,13 @@ cdef class Driver(Geometry):
         """One panel: the weights of n output channels, side by side."""
         cdef const Arrays *arrays = &call.arrays
         cdef const char *w = arrays.w.data + channel * arrays.w.batch
-        cdef const char *at
-        cdef ptrdiff_t c, tap, rest, y, x, k = 0, row = 0
-        cdef fc_row_map map
-        cdef int i
+        cdef ptrdiff_t c
         if call.w_plain:
             self.pack_plain(self.pack_panel, panel, self.panel, w, arrays.w.batch, n, self.channels * self.taps)
             return
-        memset(panel, 0, self.panel_bytes)
-        run_of(&map, n, self.fill)
         for c in range(self.channels):
-            for tap in range(self.outer_taps):
-                at = w + c * arrays.w.channel
-                rest = tap
-                for i in range(self.n_outer - 1, -1, -1):
-                    at += rest % self.outer[i].k * arrays.w.outer[i]
-                    rest //= self.outer[i].k
-                for y in range(self.y.k):
-                    for x in range(self.x.k):
-                        self.load_rows(panel + k * self.panel * self.computed_bytes, self.panel,
-                                       at + y * arrays.w.y + x * arrays.w.x, &row, 1, arrays.w.batch, &map)
-                        k += 1
+            self.pack_channel(&arrays.w, w + c * arrays.w.channel, n, self.natural_order,
+                              panel + c * self.taps * self.panel * self.computed_bytes)
 
     cdef void pack_tile(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t outer, ptrdiff_t y0,
                         ptrdiff_t x0) noexcept nogil:

@@ -108,6 +108,20 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_gemm(const fc_gemm_tile *tile) noexcept nogil
     ctypedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows,
                                 ptrdiff_t k_size) noexcept nogil
+
+    ctypedef struct fc_taps:
+        const char *weights
+        ptrdiff_t stride
+        ptrdiff_t tap_stride
+        ptrdiff_t channels_out
+        ptrdiff_t n
+        const ptrdiff_t *rows
+        ptrdiff_t step
+
+    ctypedef void fc_pack_taps(void *panel, const fc_taps *taps) noexcept nogil
+    ctypedef void fc_interleave(void *dst, ptrdiff_t dst_pitch, const void *src, ptrdiff_t phase_pitch,
+                                ptrdiff_t src_pitch, ptrdiff_t phases, ptrdiff_t rows, ptrdiff_t n) noexcept nogil
+
     ctypedef struct fc_fft_axis:
         ptrdiff_t n
         ptrdiff_t n_levels
@@ -205,6 +219,30 @@ cdef extern from "fastconv.h" nogil:
 
     ctypedef void fc_epilogue(const fc_epilogue_tile *tile) noexcept nogil
 
+    ctypedef struct fc_gradient_tile:
+        const void *src
+        ptrdiff_t channels
+        ptrdiff_t channel_pitch
+        const ptrdiff_t *taps
+        ptrdiff_t n_taps
+        ptrdiff_t src_pitch
+        const void *grad
+        ptrdiff_t grad_pitch
+        ptrdiff_t height
+        ptrdiff_t width
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t vectors
+        int accumulate
+
+    ctypedef void fc_gradient(const fc_gradient_tile *tile) noexcept nogil
+    ctypedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n) noexcept nogil
+
+    ctypedef struct fc_gradient_kernels:
+        fc_gradient *products
+        fc_gradient *dots
+        fc_gradient_totals *totals
+
     ctypedef double fc_fma_chain(ptrdiff_t rounds) noexcept nogil
     ctypedef int fc_supported() noexcept nogil
 
@@ -224,9 +262,12 @@ cdef extern from "fastconv.h" nogil:
         fc_sum *sum[2]
         fc_gemm *gemm[2]
         fc_pack_panel *pack_panel[2]
+        fc_pack_taps *pack_taps[2]
+        fc_interleave *interleave[2]
         fc_fft_forward *fft_columns[2]
         fc_fft_forward *fft_rows[2]
         fc_fft_back *fft_back[2]
         fc_winograd_kernels winograd[2]
         fc_epilogue *epilogue[2]
+        fc_gradient_kernels gradient[2]
         fc_fma_chain *fma_chain[2]

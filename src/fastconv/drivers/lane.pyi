@@ -11,6 +11,9 @@ class Lane:
     def remember(
         self, x: Any, w: Any, bias: Any, options: tuple[Any, ...], schedule: Schedule, operands: Operands
     ) -> None: ...
+    def remember_transposed(
+        self, x: Any, w: Any, bias: Any, options: tuple[Any, ...], schedule: Schedule, operands: Operands
+    ) -> None: ...
     def remember_pair(self, x: Any, w: Any, options: tuple[Any, ...], recipe: Any) -> None: ...
     def remember_call(
         self,

@@ -98,6 +98,7 @@ cdef class Entry:
     cdef int rank
     cdef int dtype
     cdef bint swapped  # x goes to the driver as the kernel
+    cdef bint transposed  # w has its channels out behind its channels in
     cdef bint finite   # only for a kernel without NaN and Inf
     cdef object backwards  # how w is reversed before that, or None
     cdef bint conj_result
@@ -112,6 +113,8 @@ cdef class Entry:
             w = cnp.PyArray_Cast(<cnp.ndarray>w, self.dtype)
         if self.backwards is not None:
             w = w[self.backwards]
+        if self.transposed:
+            w = cnp.PyArray_SwapAxes(<cnp.ndarray>w, 0, 1)
         if self.swapped:
             x, w = w, x
         if self.finite and not all_finite(w):
@@ -192,6 +195,17 @@ cdef class Lane:
         if bias is not None and (operands.bias is not bias or bias.dtype != schedule.bias_dtype):
             return
         self.keep(x, w, bias, options, entry_of(schedule))
+
+    def remember_transposed(self, object x, object w, object bias, tuple options, object schedule, object operands):
+        """Keep the schedule of a call whose weights, of one group, went to the driver with their channels swapped."""
+        cdef Entry entry
+        if operands.x is not x or not plain(w) or schedule.problem.groups > 1 or schedule.rounded is not None:
+            return
+        if bias is not None and (operands.bias is not bias or bias.dtype != schedule.bias_dtype):
+            return
+        entry = entry_of(schedule)
+        entry.transposed = True
+        self.keep(x, w, bias, options, entry)
 
     def remember_pair(self, object x, object w, tuple options, object recipe):
         """Keep the recipe of `fastconv._pairs`, without views, that was followed for arrays of any dtype."""

@@ -1,8 +1,8 @@
 cimport numpy as cnp
 
 from fastconv.drivers.kernels cimport (
-    fc_activation, fc_epilogue, fc_epilogue_tile, fc_level, fc_load_rows, fc_pack_panel, fc_row_map,
-    fc_store_rows)
+    fc_activation, fc_epilogue, fc_epilogue_tile, fc_level, fc_load_rows, fc_pack_panel, fc_pack_taps, fc_row_map,
+    fc_store_rows, fc_taps)
 
 cdef enum:
     MAX_OUTER = 64  # numpy's limit on axes
@@ -53,7 +53,7 @@ cdef struct Arrays:
 cdef struct Outer:
     ptrdiff_t out_offset
     ptrdiff_t *taps
-    ptrdiff_t residual_offset
+    ptrdiff_t index
     bint inside  # every tap reads a sample where it stands, no boundary and no dilation zeros
 
 # Where the rows and the columns of one packed tile come from; the same for every channel of every group.
@@ -87,6 +87,7 @@ cdef class Geometry:
     cdef ptrdiff_t out_bytes
     cdef object out_dtype
     cdef bint has_scale, has_epilogue
+    cdef fc_pack_taps *pack_taps
     cdef int compute
     cdef ptrdiff_t stored_bytes, computed_bytes, part_bytes, lanes
     cdef ptrdiff_t batch, groups, channels, channels_out
@@ -95,6 +96,7 @@ cdef class Geometry:
     cdef AxisSpec y
     cdef AxisSpec x
     cdef ptrdiff_t outer_taps, outer_outs, taps
+    cdef ptrdiff_t kernel_y, kernel_x
     cdef int batch_axis, channel_axis
     cdef list spatial_axes
     cdef bint flip, conj
@@ -114,11 +116,16 @@ cdef class Geometry:
 
     cdef View bind(self, cnp.ndarray array)
     cdef View bind_weights(self, cnp.ndarray w)
+    cdef void pack_channel(self, const View *w, const char *at, ptrdiff_t channels_out, const ptrdiff_t *rows,
+                           char *panel) noexcept nogil
+    cdef int dense_taps(self, const View *w) noexcept nogil
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil
     cdef void start_tile(self, const Arrays *arrays, ptrdiff_t y0, ptrdiff_t rows, ptrdiff_t x0, ptrdiff_t columns,
                          TileMap *map) noexcept nogil
     cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil
+    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, const Outer *outer,
+                            const TileMap *map, void *packed) noexcept nogil
     cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil
     cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
                          const fc_row_map *map) noexcept nogil
@@ -128,6 +135,8 @@ cdef class Geometry:
     cdef void bind_epilogue(self, Arrays *arrays, cnp.ndarray bias, cnp.ndarray scale, cnp.ndarray residual)
     cdef bint wants_stage(self, const Arrays *arrays) noexcept nogil
     cdef void finish(self, const Arrays *arrays, const Outer *outer, const Done *done) noexcept nogil
+    cdef void convert_tap(self, char *panel, const fc_taps *taps) noexcept nogil
+    cdef ptrdiff_t outer_offset(self, const View *view, ptrdiff_t index) noexcept nogil
     cdef void finish_rows(self, const Arrays *arrays, fc_epilogue_tile *tile, const char *residual, ptrdiff_t row_stride,
                           ptrdiff_t stride, char *row) noexcept nogil
     cdef ptrdiff_t map_bytes(self) noexcept nogil

@@ -19,7 +19,8 @@ cimport numpy as cnp
 import numpy as np
 
 from fastconv._epilogue import ACTIVATIONS
-from fastconv.drivers.kernels cimport FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_row_map
+from fastconv.drivers.kernels cimport (
+    FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_row_map, fc_taps)
 from fastconv.drivers.levels cimport level_named
 
 cnp.import_array()
@@ -115,6 +116,7 @@ cdef class Geometry:
         self.store_rows = self.level.store_rows[<int>plan.out_storage]
         self.load_like = self.level.load_rows[<int>plan.final_storage]
         self.store_final = self.level.store_rows[<int>plan.final_storage]
+        self.pack_taps = self.level.pack_taps[self.compute] if self.compute < 2 else NULL
         self.stored_bytes = problem.dtype.itemsize
         self.out_bytes, self.out_dtype = problem.out_dtype.itemsize, problem.out_dtype
         self.finishes, self.casts = plan.finishes, not plan.out_copies
@@ -141,7 +143,8 @@ cdef class Geometry:
             self.outer_outs *= self.outer[i].out
         self.y = axis_spec(plan.axes[self.n_outer])
         self.x = axis_spec(plan.axes[self.n_outer + 1])
-        self.taps = self.outer_taps * self.y.k * self.x.k
+        self.kernel_y, self.kernel_x = self.y.k, self.x.k
+        self.taps = self.outer_taps * self.kernel_y * self.kernel_x
 
         self.tile_rows, self.tile_columns = plan.tile_rows, plan.tile_columns
         self.pitch, self.outer_pitch, self.channel_pitch = plan.pitch, plan.outer_pitch, plan.channel_pitch
@@ -191,20 +194,78 @@ cdef class Geometry:
                 view.outer[i] = stride
         return view
 
+    cdef int dense_taps(self, const View *w) noexcept nogil:
+        """Whether the taps of a channel follow each other in memory: 1, or -1 from the last to the first, or 0."""
+        cdef ptrdiff_t stride = self.computed_bytes, size, found
+        cdef int i, order = 0
+        for i in range(self.n_outer + 1, -1, -1):
+            if i == self.n_outer + 1:
+                size, found = self.kernel_x, w.x
+            elif i == self.n_outer:
+                size, found = self.kernel_y, w.y
+            else:
+                size, found = self.outer[i].k, w.outer[i]
+            if size > 1:
+                if order == 0:
+                    order = 1 if found > 0 else -1
+                if found != order * stride:
+                    return 0
+            stride *= size
+        return order if order else 1
+
+    cdef void pack_channel(self, const View *w, const char *at, ptrdiff_t channels_out, const ptrdiff_t *rows,
+                           char *panel) noexcept nogil:
+        """Weights of an input channel and some output channels, from `at` on: tap t becomes row rows[t] of a panel."""
+        cdef fc_taps taps
+        cdef ptrdiff_t outer, rest, y, x
+        cdef const char *plane
+        cdef bint converts = self.stored_bytes != self.computed_bytes
+        cdef int i, order = 0 if converts else self.dense_taps(w)
+        taps.stride, taps.channels_out, taps.step = w.batch, channels_out, 1
+        if order:
+            taps.n, taps.tap_stride, taps.step = self.taps, self.computed_bytes, order
+            taps.weights = at if order > 0 else at - (self.taps - 1) * self.computed_bytes
+            taps.rows = rows if order > 0 else rows + self.taps - 1
+            self.pack_taps(panel, &taps)
+            return
+        taps.n, taps.tap_stride, taps.rows = 1, 0, rows
+        for outer in range(self.outer_taps):
+            plane = at
+            rest = outer
+            for i in range(self.n_outer - 1, -1, -1):
+                plane += rest % self.outer[i].k * w.outer[i]
+                rest //= self.outer[i].k
+            for y in range(self.kernel_y):
+                for x in range(self.kernel_x):
+                    taps.weights = plane + y * w.y + x * w.x
+                    if converts:
+                        self.convert_tap(panel, &taps)
+                    else:
+                        self.pack_taps(panel, &taps)
+                    taps.rows += 1
+
+    cdef void convert_tap(self, char *panel, const fc_taps *taps) noexcept nogil:
+        """One tap of some output channels into its row of a panel, and zeros behind them."""
+        cdef ptrdiff_t columns = self.level.gemm_vectors * self.lanes, row = 0
+        cdef char *dst = panel + taps.rows[0] * columns * self.computed_bytes
+        cdef fc_row_map map
+        run_of(&map, taps.channels_out, self.fill)
+        memset(dst, 0, columns * self.computed_bytes)
+        self.load_rows(dst, columns, <const char *>taps.weights, &row, 1, taps.stride, &map)
+
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil:
         """Find where the outer output position number `index` reads and writes."""
         cdef ptrdiff_t position[MAX_OUTER]
         cdef ptrdiff_t tap, rest, at, offset, flag, first
         cdef int i
         rest = index
-        outer.out_offset = outer.residual_offset = 0
+        outer.out_offset = 0
+        outer.index = index
         outer.inside = True
         for i in range(self.n_outer - 1, -1, -1):
             position[i] = rest % self.outer[i].out
             rest //= self.outer[i].out
             outer.out_offset += position[i] * arrays.out.outer[i]
-            if arrays.load_residual != NULL:
-                outer.residual_offset += position[i] * arrays.residual.outer[i]
             first = position[i] * self.outer[i].stride - self.outer[i].lo
             if (self.outer[i].input_dilation > 1 or first < 0
                     or first + (self.outer[i].k - 1) * self.outer[i].dilation >= self.outer[i].extent):
@@ -269,12 +330,17 @@ cdef class Geometry:
     cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil:
         """Gather all channels of a group, whose first element is at x."""
+        self.pack_channels(arrays, x, self.channels, outer, map, packed)
+
+    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, const Outer *outer,
+                            const TileMap *map, void *packed) noexcept nogil:
+        """Gather some channels, the first element of which is at x."""
         cdef ptrdiff_t c, tap, s, i, n, flag
         cdef const ptrdiff_t *offset = map.row_offset
         cdef char *dst
         for s in range(self.n_row_segments):
             n = map.rows + self.row_count[s] - 1
-            for c in range(self.channels):
+            for c in range(channels):
                 for tap in range(self.outer_taps):
                     dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
                                             + self.row_base[s]) * self.computed_bytes
@@ -360,8 +426,8 @@ cdef class Geometry:
                           + done.y0 * out.y + done.x0 * out.x)
         cdef const char *residual = NULL
         if arrays.load_residual != NULL:
-            residual = (more.data + done.n * more.batch + done.channel * more.channel + outer.residual_offset
-                        + done.y0 * more.y + done.x0 * more.x)
+            residual = (more.data + done.n * more.batch + done.channel * more.channel
+                        + self.outer_offset(more, outer.index) + done.y0 * more.y + done.x0 * more.x)
         tile.along_row = across
         tile.rows = done.columns if across else done.rows
         tile.n = done.channels if across else done.columns
@@ -381,6 +447,15 @@ cdef class Geometry:
                                  more.x, done.row)
                 if done.staged:
                     self.store_final(dst + i * out.channel, out.y, out.x, tile.values, tile.pitch, tile.rows, tile.n)
+
+    cdef ptrdiff_t outer_offset(self, const View *view, ptrdiff_t index) noexcept nogil:
+        """Where the outer output position number `index` lies."""
+        cdef ptrdiff_t offset = 0
+        cdef int i
+        for i in range(self.n_outer - 1, -1, -1):
+            offset += index % self.outer[i].out * view.outer[i]
+            index //= self.outer[i].out
+        return offset
 
     cdef void finish_rows(self, const Arrays *arrays, fc_epilogue_tile *tile, const char *residual, ptrdiff_t row_stride,
                           ptrdiff_t stride, char *row) noexcept nogil:

@@ -101,6 +101,7 @@ cdef class Driver(Geometry):
     cdef double work
     cdef const void *numbers
     cdef const ptrdiff_t *tap_offsets
+    cdef ptrdiff_t natural_order[TAPS]  # the rows of a panel that the taps of a channel go to
     cdef object keep_winograd
 
     def __init__(self, problem, plan):
@@ -112,6 +113,8 @@ cdef class Driver(Geometry):
         self.keep_winograd = (plan.numbers, plan.tap_offsets)
         self.numbers = cnp.PyArray_DATA(plan.numbers)
         self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
+        for i in range(TAPS):
+            self.natural_order[i] = i
         self.outputs = plan.outputs
         self.side = self.outputs + 2
         self.frequencies = self.side * self.side
@@ -491,21 +494,15 @@ cdef class Driver(Geometry):
                            char *panel) noexcept nogil:
         """The same as they are, output channels side by side."""
         cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c, tap, row = 0
-        cdef fc_row_map map
+        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c
         cdef const char *w = (arrays.w.data + (g * self.channels_out + p * self.panel) * arrays.w.batch
                               + first * arrays.w.channel)
-        cdef const char *at
         if call.w_plain:
             self.pack_plain(self.pack_panel, panel, self.panel, w, arrays.w.batch, n, channels * TAPS)
             return
-        run_of(&map, n, self.fill)
-        memset(panel, 0, TAPS * channels * self.panel * self.computed_bytes)
         for c in range(channels):
-            for tap in range(TAPS):
-                at = w + c * arrays.w.channel + tap // 3 * arrays.w.y + tap % 3 * arrays.w.x
-                self.load_rows(panel, self.panel, at, &row, 1, arrays.w.batch, &map)
-                panel += self.panel * self.computed_bytes
+            self.pack_channel(&arrays.w, w + c * arrays.w.channel, n, self.natural_order,
+                              panel + c * TAPS * self.panel * self.computed_bytes)
 
     cdef const char *weights_of(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t first,
                                 ptrdiff_t channels) noexcept nogil:

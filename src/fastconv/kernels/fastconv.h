@@ -185,6 +185,24 @@ typedef void fc_gemm(const fc_gemm_tile *tile);
 /* panel[k][j] = weights[j * row_pitch + k] for j < rows, and 0 for rows <= j < gemm_columns. */
 typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows, ptrdiff_t k_size);
 
+/* Weights of one input channel on their way to a panel: n taps of some output channels, of any strides and alignment.
+ * Output channel j of tap t becomes panel[rows[t * step]][j], which is 0 for channels_out <= j < gemm_columns; taps whose
+ * row is negative are left out. */
+typedef struct {
+    const char *weights;
+    ptrdiff_t stride, tap_stride;  /* in bytes */
+    ptrdiff_t channels_out, n;
+    const ptrdiff_t *rows;
+    ptrdiff_t step;                /* 1 or -1 */
+} fc_taps;
+
+typedef void fc_pack_taps(void *panel, const fc_taps *taps);
+
+/* dst[r][i] = element i / phases of row r of phase i % phases, for r < rows and i < n: dst_pitch apart, and src_pitch
+ * and phase_pitch. A vector behind the last element of a row of src may be read. */
+typedef void fc_interleave(void *dst, ptrdiff_t dst_pitch, const void *src, ptrdiff_t phase_pitch, ptrdiff_t src_pitch,
+                           ptrdiff_t phases, ptrdiff_t rows, ptrdiff_t n);
+
 /* A transform along one axis: n complex points, split by radices of 2, 3, 4 or 5, level after level. For each block of
  * each level there are radix - 1 complex twiddles of the compute type: w, w^2, ... or, for radix 4, w^2, w, w^3. */
 typedef struct {
@@ -309,6 +327,41 @@ typedef struct {
 
 typedef void fc_epilogue(const fc_epilogue_tile *tile);
 
+/* Gradients of weights on one tile of positions: for each channel and tap, a row of the result,
+ *
+ *     products  dst[v][row][lane] += sum over positions (y, x) of sample * grad[v][position][lane], a lane being an output
+ *               channel; [position] is y * width + x
+ *     dots      dst[row][lane] += sum over y and every x = lane modulo lanes of sample * grad[y][x], one output channel
+ *
+ *     sample    src[channel * channel_pitch + taps[tap] + y * src_pitch + x]
+ *
+ * The rows of src and of grad may be read up to round_up(width, lanes) elements by dots. */
+typedef struct {
+    const void *src;
+    ptrdiff_t channels, channel_pitch;
+    const ptrdiff_t *taps;
+    ptrdiff_t n_taps;
+    ptrdiff_t src_pitch;
+    const void *grad;
+    ptrdiff_t grad_pitch;     /* from one v, or one y, to the next */
+    ptrdiff_t height, width;  /* >= 1 */
+    void *dst;
+    ptrdiff_t dst_pitch;      /* from one v to the next */
+    ptrdiff_t vectors;        /* 1 or gemm_vectors */
+    int accumulate;           /* add to what dst holds, else overwrite it */
+} fc_gradient_tile;
+
+typedef void fc_gradient(const fc_gradient_tile *tile);
+
+/* dst[i] = the sum of all lanes of src[i][lanes], for i < n. */
+typedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n);
+
+/* The kernels of gradients of one type. */
+typedef struct {
+    fc_gradient *products, *dots;
+    fc_gradient_totals *totals;
+} fc_gradient_kernels;
+
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
 
@@ -328,10 +381,13 @@ typedef struct {
     fc_sum *sum[2];                /* FC_F32, FC_F64 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
+    fc_pack_taps *pack_taps[2];    /* FC_F32, FC_F64 */
+    fc_interleave *interleave[2];  /* FC_F32, FC_F64 */
     fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
     fc_fft_back *fft_back[2];
     fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */
     fc_epilogue *epilogue[2];        /* FC_F32, FC_F64 */
+    fc_gradient_kernels gradient[2]; /* FC_F32, FC_F64 */
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
 } fc_level;
 

@@ -25,6 +25,7 @@
 #include "fft.inc.h"
 #include "winograd.inc.h"
 #include "epilogue.inc.h"
+#include "gradient.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -50,6 +51,7 @@
 #include "fft.inc.h"
 #include "winograd.inc.h"
 #include "epilogue.inc.h"
+#include "gradient.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -134,6 +136,8 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .sum = {sum_f32, sum_f64},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
+    .pack_taps = {pack_taps_f32, pack_taps_f64},
+    .interleave = {interleave_f32, interleave_f64},
     .fft_columns = {fft_columns_f32, fft_columns_f64},
     .fft_rows = {fft_rows_f32, fft_rows_f64},
     .fft_back = {fft_back_f32, fft_back_f64},
@@ -145,5 +149,10 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
              scatter_lanes_f64},
         },
     .epilogue = {epilogue_f32, epilogue_f64},
+    .gradient =
+        {
+            {gradient_products_f32, gradient_dots_f32, gradient_totals_f32},
+            {gradient_products_f64, gradient_dots_f64, gradient_totals_f64},
+        },
     .fma_chain = {fma_chain_f32, fma_chain_f64},
 };
