@@ -23,8 +23,8 @@ BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
 ALGORITHMS = ("auto", "direct", "gemm", "winograd", "fft", "reference")
 ACCURACIES = ("default", "strict", "fast")
 OVERFLOWS = ("wrap", "saturate", "raise")
-RESULT_DTYPES = ("float16", "bfloat16", "float32", "float64")
-RESULT_DTYPES += ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+RESULT_DTYPES = ("float16", "bfloat16", "float32", "float64", *INTEGERS)
 CENTERS = ("left", "right")
 
 # Sizes beyond this are refused, so that no product or sum of a few of them can leave 64 bits.
@@ -140,9 +140,7 @@ class ConvProblem(NamedTuple):
     @property
     def has_epilogue(self) -> bool:
         """Whether anything but the bias follows the sums."""
-        return (
-            self.activation is not None or self.has_scale or self.has_residual or self.result_dtype is not None
-        )
+        return self.activation is not None or self.has_scale or self.has_residual or self.result_dtype is not None
 
     def without_epilogue(self) -> ConvProblem:
         """Return the problem of the sums and the bias alone."""
@@ -171,9 +169,9 @@ class ConvProblem(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """The arrays of a call, checked, of native byte order and, but for a residual like the result, of the problem's dtype.
+    """The arrays of a call, checked, of native byte order and of the problem's dtype.
 
-    The result is cast(activation(scale * sums + bias + residual)).
+    But a residual may be of the result's dtype, and the scale of halves is in float32. The result is cast(activation(scale * sums + bias + residual)).
     """
 
     x: np.ndarray

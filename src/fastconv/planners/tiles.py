@@ -31,34 +31,33 @@ class ByDtype(dict[np.dtype[Any], Compute]):
             return self.bfloat16
         raise KeyError(dtype)
 
-    def __contains__(self, dtype: object) -> bool:
-        return super().__contains__(dtype) or (isinstance(dtype, np.dtype) and is_bfloat16(dtype))
-
     def get(self, dtype: np.dtype[Any], default: Any = None) -> Any:
         """Return the row of a dtype, or the default."""
-        return self[dtype] if dtype in self else default
+        return self.bfloat16 if is_bfloat16(dtype) else super().get(dtype, default)
 
 
 # One row a dtype; what is not here goes to the reference.
-COMPUTE = ByDtype({
-    np.dtype(name): Compute(compute, storage, np.dtype(lane), part_bytes)
-    for name, compute, storage, lane, part_bytes in [
-        ("float32", 0, 1, "float32", 4),
-        ("float64", 1, 2, "float64", 8),
-        ("complex64", 2, 2, "complex64", 4),
-        ("complex128", 3, 3, "complex128", 8),
-        ("int8", 4, 4, "int16", 2),
-        ("uint8", 4, 4, "uint16", 2),
-        ("int16", 4, 0, "int16", 2),
-        ("uint16", 4, 0, "uint16", 2),
-        ("int32", 5, 1, "int32", 4),
-        ("uint32", 5, 1, "uint32", 4),
-        ("int64", 6, 2, "int64", 8),
-        ("uint64", 6, 2, "uint64", 8),
-        ("bool", 0, 5, "float32", 4),
-        ("float16", 0, 6, "float32", 4),
-    ]
-})
+COMPUTE = ByDtype(
+    {
+        np.dtype(name): Compute(compute, storage, np.dtype(lane), part_bytes)
+        for name, compute, storage, lane, part_bytes in [
+            ("float32", 0, 1, "float32", 4),
+            ("float64", 1, 2, "float64", 8),
+            ("complex64", 2, 2, "complex64", 4),
+            ("complex128", 3, 3, "complex128", 8),
+            ("int8", 4, 4, "int16", 2),
+            ("uint8", 4, 4, "uint16", 2),
+            ("int16", 4, 0, "int16", 2),
+            ("uint16", 4, 0, "uint16", 2),
+            ("int32", 5, 1, "int32", 4),
+            ("uint32", 5, 1, "uint32", 4),
+            ("int64", 6, 2, "int64", 8),
+            ("uint64", 6, 2, "uint64", 8),
+            ("bool", 0, 5, "float32", 4),
+            ("float16", 0, 6, "float32", 4),
+        ]
+    }
+)
 
 
 # How a stored dtype gets into a lane of another one and back: the index of fc_storage. Lanes of its own are in COMPUTE.
@@ -83,7 +82,11 @@ FINAL = {
         ("float64", 30, {"float64": 2, "float32": 20, "float16": 39, "bfloat16": 40}),
     ]
     for stored, kind in [
-        *zip(("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"), range(first, first + 8)),
+        *zip(
+            ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+            range(first, first + 8),
+            strict=True,
+        ),
         *others.items(),
     ]
 }
