@@ -171,7 +171,8 @@ class ConvProblem(NamedTuple):
 class Operands(NamedTuple):
     """The arrays of a call, checked, of native byte order and of the problem's dtype.
 
-    But a residual may be of the result's dtype, and the scale of halves is in float32. The result is cast(activation(scale * sums + bias + residual)).
+    But a residual may be of the result's dtype, and the scale of halves is in float32. The result is
+    ``cast(activation(scale * sums + bias + residual))``.
     """
 
     x: np.ndarray

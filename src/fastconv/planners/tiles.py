@@ -31,8 +31,8 @@ class ByDtype(dict[np.dtype[Any], Compute]):
             return self.bfloat16
         raise KeyError(dtype)
 
-    def get(self, dtype: np.dtype[Any], default: Any = None) -> Any:
-        """Return the row of a dtype, or the default."""
+    def get(self, dtype: np.dtype[Any], default: None = None) -> Compute | None:  # type: ignore[override]
+        """Return the row of a dtype, or None."""
         return self.bfloat16 if is_bfloat16(dtype) else super().get(dtype, default)
 
 
