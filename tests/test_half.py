@@ -166,8 +166,10 @@ def test_what_is_not_finite_stays_in_its_windows(level, half):
             in_float(fastconv.conv(x, w, layout="NCHW", padding=1, algorithm=name))
             for name in ("reference", "direct", "gemm", "winograd")
         ]
-    for result in results[1:]:
+    assert np.isfinite(results[0]).any() and np.isnan(results[0]).any()
+    for result in results[1:3]:
         np.testing.assert_array_equal(result, results[0])
+    np.testing.assert_allclose(results[3], results[0], rtol=2.0**-7, atol=2.0**-7)
 
 
 # --- epilogues, plans, faces -----------------------------------------------------------------------------------------
@@ -189,7 +191,10 @@ def test_epilogues(level, half, algorithm, layout):
         wanted = np.clip(np.rint(wanted), -128, 127).astype(kind) if kind.kind == "i" else wanted.astype(kind)
         steps = {"scale": scale, "bias": bias, "activation": "relu", "result_dtype": kind}
         actual = fastconv.conv(x, w, residual=residual, **steps, **options)
-        assert_same(actual, wanted)
+        assert actual.dtype == kind
+        # Sums of transforms are no whole numbers, and may fall on the other side of halfway.
+        unit = {"winograd": 1 if kind.kind == "i" else 2.0**-7 if kind == half else 1e-5}.get(algorithm, 0)
+        np.testing.assert_allclose(in_float(actual), in_float(wanted), rtol=0 if kind.kind == "i" else unit, atol=unit)
         fastconv.conv(x, w, residual=residual, out=residual, **steps, **options)
         assert_same_bits(residual, actual)
 

@@ -276,6 +276,11 @@ def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "V" and dtype.name == "bfloat16"
 
 
+def casts(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Return whether values of a dtype may become another one's; bfloat16 would take complex numbers for reals."""
+    return np.can_cast(given, wanted, "same_kind") and (given.kind != "c" or wanted.kind == "c")
+
+
 def is_number(dtype: np.dtype[Any]) -> bool:
     """Return whether a dtype can be computed with."""
     return dtype.kind in "biufc" or is_bfloat16(dtype)
@@ -313,7 +318,7 @@ def resolve_dtype(x: np.dtype[Any], w: np.dtype[Any], dtype: Any) -> np.dtype[An
             ) from error
     wanted: np.dtype[Any] = check_dtype(dtype, "dtype").newbyteorder("=")
     for name, given in (("x", x), ("w", w)):
-        if not np.can_cast(given, wanted, "same_kind"):
+        if not casts(given, wanted):
             raise ConvTypeError(
                 f"dtype: got {wanted} for {name} of dtype {given}, allowed: a cast of the same kind or upwards"
             )
@@ -556,7 +561,7 @@ def fill_bytes(fill_value: Any, dtype: np.dtype[Any]) -> bytes:
     if value.size != 1:
         raise ConvError(f"fill_value: got {fill_value!r}, allowed: one number")
     scalar = value.reshape(())
-    if not np.can_cast(scalar.dtype, dtype, "same_kind") and not (scalar.dtype.kind in "biu" and dtype.kind in "biu"):
+    if not casts(scalar.dtype, dtype) and not (scalar.dtype.kind in "biu" and dtype.kind in "biu"):
         raise ConvTypeError(f"fill_value: got {fill_value!r} for dtype {dtype}, allowed: a number of that kind")
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= int(scalar) <= np.iinfo(dtype).max:
         raise ConvError(f"fill_value: got {fill_value!r}, allowed: {np.iinfo(dtype).min} to {np.iinfo(dtype).max}")
@@ -611,7 +616,7 @@ def check_scale(scale: Any, channels_out: int, dtype: np.dtype[Any]) -> np.ndarr
 
 def one_row(array: np.ndarray, name: str, dtype: np.dtype[Any]) -> np.ndarray:
     """Return an array as one contiguous row of a dtype that it casts to."""
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
+    if not casts(array.dtype, dtype):
         raise ConvTypeError(f"{name}: got dtype {array.dtype}, allowed: one that casts to {dtype}")
     if array.ndim == 1 and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
@@ -627,7 +632,7 @@ def check_residual(residual: Any, problem: ConvProblem) -> np.ndarray | None:
         raise ConvError(f"residual: got shape {array.shape}, allowed: {problem.out_shape}, that of the result")
     if same_dtype(array, problem.out_dtype):
         return native(array, problem.out_dtype)
-    if not np.can_cast(array.dtype, problem.dtype, "same_kind"):
+    if not casts(array.dtype, problem.dtype):
         raise ConvTypeError(
             f"residual: got dtype {array.dtype}, allowed: {problem.out_dtype}, or one that casts to {problem.dtype}"
         )
