@@ -162,13 +162,21 @@ def int8_calls(x: NDArray, w: NDArray, layer: Layer) -> tuple[dict[str, Work], d
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = qlinear_conv_model(w, layer, INT8_SCALES)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    attributes = {"pads": [layer.pad] * 4, "strides": [layer.stride] * 2, "group": layer.groups}
     middle, zero = np.uint8(128), np.int8(0)
 
-    def plain() -> NDArray:
-        return fastconv.nn.qlinear_conv(x, x_scale, middle, w, w_scale, zero, y_scale, middle, **attributes)
-
-    return {"": plain}, {"onnxruntime": lambda: session.run(None, {"x": x})[0]}
+    plan = fastconv.nn.plan_qlinear_conv(
+        x_scale,
+        middle,
+        w,
+        w_scale,
+        zero,
+        y_scale,
+        middle,
+        pads=[layer.pad] * 4,
+        strides=[layer.stride] * 2,
+        group=layer.groups,
+    )
+    return {"": lambda: plan(x)}, {"onnxruntime": lambda: session.run(None, {"x": x})[0]}
 
 
 def torch_convolution(x: NDArray, w: NDArray, padding: int) -> Mapping[str, Callable[[], NDArray]]:

@@ -332,7 +332,7 @@ def test_plans(level, algorithm):
     out = prefilled(wanted.shape, "int8")
     assert plan(x, out, residual=residual) is out
     assert_same(out, wanted)
-    with pytest.raises(ConvError, match="^residual: got none, allowed: one, which the plan was made for"):
+    with pytest.raises(ConvError, match="^residual: got none, allowed: one"):
         plan(x)
     with pytest.raises(ConvError, match="^residual: got shape"):
         plan(x, residual=residual[..., 1:])

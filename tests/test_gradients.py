@@ -49,7 +49,7 @@ def inner(a, b, dtype):
     return total if dtype.kind not in "iu" else int(total) % 2 ** (8 * dtype.itemsize)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(problems(), st.sampled_from(["float64", "int16", "uint64", "complex128"]), st.booleans())
 def test_adjoint_identities(problem, name, conj):
     x_shape, w_shape, options = problem
@@ -200,7 +200,7 @@ def test_padding_shows_the_samples_that_it_repeats():
     ("changes", "error", "message"),
     [
         ({"grad": np.ones((1, 5, 4, 5))}, ConvError, r"^grad: got shape \(1, 5, 4, 5\), allowed: \(1, 5, 4, 4\), the"),
-        ({"grad": np.ones((1, 5, 4, 4), complex)}, ConvTypeError, "^grad: got dtype complex128, allowed: one that casts"),
+        ({"grad": np.ones((1, 5, 4, 4), complex)}, ConvTypeError, "^grad: got dtype complex128, allowed: one that"),
         ({"grad": "no"}, ConvTypeError, "^grad: got dtype <U2"),
         ({"wrt": "y"}, ConvError, "^wrt: got 'y', allowed: 'x', 'w', 'bias'"),
         ({"wrt": ("x", 3)}, ConvError, "^wrt: got 3"),

@@ -141,6 +141,34 @@ def test_layers(level, fences):
             fences.conv(x, w, expected, function=nn.conv2d, bias=bias, accuracy="strict", **options)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_transposed(level, fences, dtype):
+    """Weights with the channels of the input first, read across; rows of phases that are interleaved."""
+    for kernel, stride in (((1, 1), 1), ((3, 3), 1), ((2, 2), 2), ((1, 8), 2), ((3, 3), 2), ((4, 5), (1, 3))):
+        w, bias = data((5, 33, *kernel), dtype, 1), data(33, dtype, 2)
+        for channels_out, width in itertools.product((1, 16, 31, 33), (1, 7, 15, 16, 33)):
+            x, taken = data((1, 5, 3, width), dtype), w[:, :channels_out]
+            options = {"layout": "NCHW", "bias": bias[:channels_out]}
+            steps = (stride, stride) if isinstance(stride, int) else stride
+            pads = [(k - 1, k - 1) for k in kernel]
+            expected = _reference.conv(
+                x, taken.swapaxes(0, 1), input_dilation=steps, padding=pads, flip=True, **options
+            )
+            function = fastconv.conv_transpose
+            fences.conv(x, taken, expected, function=function, stride=stride, accuracy="strict", **options)
+            last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+            options["layout"] = "NHWC"
+            fences.conv(
+                last,
+                taken,
+                expected.transpose(0, 2, 3, 1),
+                function=function,
+                stride=stride,
+                accuracy="strict",
+                **options,
+            )
+
+
 @pytest.mark.parametrize("rank", [1, 3])
 def test_other_ranks(level, fences, rank):
     letters = "NC" + "DHW"[3 - rank :]

@@ -25,7 +25,7 @@ for plan in plans:
 fastconv.show_config()
 """
 
-KNOWN = {"scalar", "x86_v2", "x86_v3", "x86_v4", "neon"}
+KNOWN = {"scalar", "x86_v2", "x86_v3", "x86_v4", "x86_v4_vnni", "x86_v4_amx", "neon"}
 
 
 def has_fma(name):

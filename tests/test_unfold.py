@@ -679,5 +679,9 @@ def test_empty_arrays():
     assert fastconv.im2col(np.ones(0), 1).shape == (1, 0)
     assert_same(fastconv.col2im(np.ones((2, 1)), (0,), padding=1), np.zeros(0))
     assert fastconv.col2im(np.ones((0, 3, 2, 2, 5, 6)), (0, 3, 4, 5), layout="NCHW", padding=1).shape == (0, 3, 4, 5)
+    # Not as many rounds as there are rows of nothing.
+    many = np.ones((1, 1, 2**40, 0))
+    assert fastconv.im2col(many[0, 0], 1, out=many).shape == many.shape
+    assert fastconv.col2im(many, many.shape[2:]).shape == many.shape[2:]
     assert nn.unfold(np.ones((0, 3, 4, 5)), 2).shape == (0, 12, 12)
     assert nn.fold(np.ones((0, 12, 12)), (4, 5), 2).shape == (0, 3, 4, 5)

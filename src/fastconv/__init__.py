@@ -1,8 +1,8 @@
 """Fast convolution for NumPy arrays on CPUs.
 
 `signal`, `ndimage`, `convolve` and `correlate`, and `nn` have the signatures of scipy.signal, scipy.ndimage, numpy and
-torch.nn.functional; `conv`, `conv_transpose`, `conv_grad` and `plan` are what is behind them, with every option. `patch` puts the functions in the
-place of SciPy's and NumPy's.
+torch.nn.functional, some of `nn` those of ONNX's operators; `conv`, `conv_transpose`, `conv_grad` and `plan` are what
+is behind them, with every option. `patch` puts the functions in the place of SciPy's and NumPy's.
 
 One way through, each layer knowing only what is below it::
 
@@ -16,7 +16,10 @@ One way through, each layer knowing only what is below it::
        |                |      |
      _pairs          _filters  |   two arrays convolved with each other; results with a dtype of their own, passes
        |              |    |   |   conv_transpose, conv_grad
-       +---- core ----+----|---+   conv, plan
+       |   _planned   |    |   |   plan: weights packed once, any number and size of inputs
+       |      |       |    |   |
+       +---- core ----+----|---+-- _windows    conv; im2col and col2im, which plan nothing and go to their driver
+              |            |    _quantised  convolutions of bytes, with planners and drivers of their own
               |            |
             _plan          |     ConvProblem + CPU level -> the cheapest algorithm, and why not the others
               |            |
@@ -37,9 +40,10 @@ from ._errors import ConvError, ConvTypeError
 from ._gradients import conv_grad
 from ._numpy import convolve, correlate
 from ._patch import patch, patched, unpatch
+from ._planned import Plan, plan
 from ._transposed import conv_transpose
 from ._windows import col2im, im2col
-from .core import Plan, conv, plan
+from .core import conv
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [

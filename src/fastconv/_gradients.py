@@ -280,10 +280,10 @@ def run_steps(
     """Return the sum of the steps."""
     if not steps:
         return np.zeros(in_shape(problem), problem.dtype)
-    if len(steps) > 1 and problem.dtype == np.float16:
+    if len(steps) > 1 and problem.dtype.itemsize == 2 and problem.dtype.kind not in "iu":
         # Sums of strips are sums of products too, which are kept in float32.
         wide = problem._replace(dtype=np.dtype(np.float32), fill=bytes(4))
-        return input_gradient(wide, w.astype(np.float32), grad.astype(np.float32), threads).astype(np.float16)
+        return input_gradient(wide, w.astype(np.float32), grad.astype(np.float32), threads).astype(problem.dtype)
     weights = w if problem.channel_axis < 0 else swapped(w, problem.groups)
     result = core.execute(steps[0].schedule, _problem.Operands(grad, weights, None, None), threads)
     for step in steps[1:]:

@@ -6,8 +6,8 @@ No array of the user's is touched here. Schedules of equal problems are shared, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Hashable
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +16,10 @@ from . import _tunables
 from ._epilogue import cast_into, finish
 from ._errors import ConvError
 from ._problem import ConvProblem, lane_of
-from .planners.direct import plan_direct
+from .planners.depthwise import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
+from .planners.parts import PartsDriver, in_parts
 from .planners.phases import plan_phases
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
@@ -26,7 +27,7 @@ from .planners.winograd import plan_winograd
 
 # Tried in this order; the cheapest that accepts is taken, and the reference accepts everything.
 PLANNERS: dict[str, Callable[[ConvProblem, str], Choice]] = {
-    "winograd": plan_winograd,
+    "winograd": partial(in_parts, plan_winograd),
     "gemm": plan_gemm,
     "direct": plan_direct,
     "fft": plan_fft,
@@ -77,10 +78,17 @@ class Schedule(NamedTuple):
         """What the kernels take the bias in."""
         return COMPUTE[self.problem.dtype].dtype if self.tiles is not None else self.problem.dtype
 
-    def pack(self, w: np.ndarray) -> np.ndarray | None:
+    @property
+    def panel_format(self) -> Hashable:
+        """What tells apart the weights as different schedules of one plan pack them, or None where they do not."""
+        if not hasattr(self.driver, "pack_all"):
+            return None
+        found: Hashable = getattr(self.driver, "panel_format", self.driver)
+        return found
+
+    def pack(self, w: np.ndarray) -> Any:
         """Return the weights as this schedule's kernels read them, or None where they are read as they are."""
-        packed: np.ndarray | None = self.driver.pack_all(w) if hasattr(self.driver, "pack_all") else None
-        return packed
+        return self.driver.pack_all(w) if hasattr(self.driver, "pack_all") else None
 
     def explain(self) -> str:
         """Return the algorithm, tiles, workspace and work in words, and why the others were passed over."""
@@ -88,7 +96,7 @@ class Schedule(NamedTuple):
         lines = [
             f"{p.dtype} {p.batch} x {p.groups} groups x {p.channels} -> {p.channels_out} channels, "
             f"kernel {' x '.join(str(axis.k) for axis in p.axes)}, result {p.out_shape}",
-            f"algorithm: {self.algorithm}, level: {self.level}",
+            f"algorithm: {self.algorithm}{' of parts' * isinstance(self.driver, PartsDriver)}, level: {self.level}",
         ]
         if self.tiles is not None:
             lines.append(self.tiles.describe(p.channels))
@@ -154,8 +162,23 @@ def affordable(choice: Choice, problem: ConvProblem) -> Choice:
     if needed <= problem.max_workspace:
         return choice
     return Choice(
-        choice.algorithm, refusal=f"needs {needed} bytes of workspace, max_workspace is {problem.max_workspace}"
+        choice.algorithm,
+        refusal=f"needs {needed} bytes of workspace, max_workspace is {problem.max_workspace}",
+        needed=needed,
     )
+
+
+def choices_of(problem: ConvProblem, level: str) -> list[Choice]:
+    """Return what every algorithm makes of a problem.
+
+    Where phases serve, nothing else does, whatever the cost: a tap that is not finite would show which was taken.
+    """
+    phases = affordable(plan_parts_of_phases(problem, level), problem)
+    if phases.driver is not None:
+        others = [Choice(name, refusal="multiplies the zeros between samples") for name in PLANNERS]
+        return [phases, *others]
+    choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
+    return [*choices, phases] if any(axis.input_dilation > 1 for axis in problem.axes) else choices
 
 
 @lru_cache(maxsize=1024)
@@ -171,20 +194,28 @@ def make(problem: ConvProblem, level: str) -> Schedule:
         # The one algorithm that reads and writes other dtypes than it computes in.
         choices = [affordable(PLANNERS["direct"](problem, level), problem)]
     elif problem.algorithm == "auto":
-        choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
-        if any(axis.input_dilation > 1 for axis in problem.axes):
-            choices.append(affordable(plan_phases(problem, level, make), problem))
+        choices = choices_of(problem, level)
     else:
         choices = [affordable(PLANNERS[problem.algorithm](problem, level), problem)]
         if choices[0].driver is None:
             why = f"which refuses: {choices[0].refusal}"
             raise ConvError(f"algorithm: got {problem.algorithm!r}, {why}, allowed: 'auto', 'reference'")
     if all(choice.driver is None for choice in choices):
+        if least := min((choice.needed for choice in choices if choice.needed), default=0):
+            raise ConvError(f"max_workspace: got {problem.max_workspace}, allowed: at least {least} bytes here")
         raise ConvError(f"dtype: got {problem.stored} computed in {problem.dtype}: {choices[0].refusal}")
     taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
     rounded = plan_rounded(problem, level, taken.cost)
     return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded, taken.cost)
+
+
+def plan_parts_of_phases(problem: ConvProblem, level: str) -> Choice:
+    """Plan the phases, where each of them can be planned."""
+    try:
+        return plan_phases(problem, level, make)
+    except ConvError as error:
+        return Choice("phases", refusal=f"a phase: {error}")
 
 
 def plan_rounded(problem: ConvProblem, level: str, cost: float) -> Schedule | None:
@@ -195,6 +226,10 @@ def plan_rounded(problem: ConvProblem, level: str, cost: float) -> Schedule | No
     floats = problem._replace(dtype=np.dtype(np.float64), fill=fill)
     choice = affordable(plan_fft(floats, level), floats)
     if choice.driver is None or choice.cost * _tunables.ROUNDED_COST > cost:
+        return None
+    # Both operands and the result are there once more, as doubles.
+    doubles = 8 * (problem.x_size + problem.w_size + math.prod(problem.out_shape))
+    if problem.max_workspace is not None and choice.driver.workspace_bytes + doubles > problem.max_workspace:
         return None
     return Schedule(floats, level, choice.algorithm, choice.driver, choice.tiles, ())
 

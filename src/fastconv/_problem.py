@@ -104,6 +104,8 @@ class ConvProblem(NamedTuple):
         Whether the sums are multiplied by a number a channel, and whether an array is added to them.
     result_dtype : numpy.dtype or None
         Of the result where this is not `dtype`; rounded, and saturated where it is an integer.
+    paired : bool
+        Whether neighbouring channels are the two parts of complex elements: the arrays are complex, the weights real.
     """
 
     batch: int
@@ -129,6 +131,7 @@ class ConvProblem(NamedTuple):
     has_scale: bool = False
     has_residual: bool = False
     result_dtype: np.dtype[Any] | None = None
+    paired: bool = False
 
     @property
     def out_dtype(self) -> np.dtype[Any]:
@@ -155,6 +158,16 @@ class ConvProblem(NamedTuple):
         if self.channel_axis >= 0:
             sizes[self.channel_axis] = self.groups * self.channels_out
         return tuple(sizes[axis] for axis in range(len(sizes)))
+
+    @property
+    def x_size(self) -> int:
+        """Samples of the input."""
+        return self.batch * self.groups * self.channels * math.prod(axis.n for axis in self.axes)
+
+    @property
+    def w_size(self) -> int:
+        """Weights."""
+        return self.groups * self.channels_out * self.taps
 
     @property
     def taps(self) -> int:

@@ -224,6 +224,7 @@ def paddings(
             raise ConvError(f"x: got no samples along spatial axis {i}, allowed: at least 1")
         extent = (n - 1) * stride + 1
         pad = (window - 1 - lo, window - 1 - hi + extra)
+        # The samples themselves may be cut off, but not the zeros behind them.
         if extent + window - 1 - lo - hi + extra < 1 or min(pad) < -extent:
             raise ConvError(
                 f"padding: got ({lo}, {hi}) along spatial axis {i}, allowed: to cut off less than the "

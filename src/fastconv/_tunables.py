@@ -14,6 +14,13 @@ THREAD_WORK: Final = 4.0e6
 # Between two looks at Python's signals. Ctrl-C has to answer within 0.1 s, and a look takes the GIL.
 POLL_SECONDS: Final = 0.04
 
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+# Shapes whose schedules a plan keeps, some KiB each, and packings of its weights. Layers of 3 x 3 want three at most
+# (two tiles of Winograd's and GEMM's panels), with accuracy="fast" five.
+PLAN_SHAPES: Final = 64
+PLAN_FORMATS: Final = 6
+
 # --- direct ----------------------------------------------------------------------------------------------------------
 
 # Output rows and bytes of a row in a tile. The rows in flight (tile rows of the register tile plus kernel rows) stay
@@ -40,6 +47,27 @@ FEW_BANDS: Final = 16
 # Products an output and outputs along an axis that a plan makes tables for; beyond them only the definition serves.
 TABLE_LIMIT: Final = 2**24
 AXIS_LIMIT: Final = 2**32
+
+# --- depthwise, lanes = channels ------------------------------------------------------------------------------------
+
+# Output rows of a work item, and of a call of the kernel where input and result are no more bytes than these, so that
+# both stay in L2: 384 channels of 14 x 14 with 3 x 3 take 19 us at 1 row, 16 us at 7. Larger images are read as a
+# stream, a few rows at a time: 96 channels of 112 x 112 with stride 2 take 300 us at 1 row, 390 us at 2, 460 us at 7.
+DEPTHWISE_ROWS: Final = 8
+DEPTHWISE_IMAGE_BYTES: Final = 1024 * 1024
+
+# Output columns of a work item, whose addresses are in the table; the table of a window that spans more is refused.
+DEPTHWISE_COLUMNS: Final = 256
+DEPTHWISE_TABLE_BYTES: Final = 1024 * 1024
+
+# Bytes of the rows of a vector of channels that are gathered together; their results are as many.
+DEPTHWISE_GATHERED_BYTES: Final = 512 * 1024
+
+# Work items to make of a single image, by parting its channels.
+DEPTHWISE_ITEMS: Final = 8
+
+# Products an output, which keep a work item within some milliseconds.
+DEPTHWISE_TAPS: Final = 1024
 
 # --- two arrays convolved with each other ---------------------------------------------------------------------------
 
@@ -98,6 +126,30 @@ GEMM_WEIGHT_BYTES: Final = 1200 * 1024
 # One panel and one packed tile may be larger than their blocks, up to this; beyond it the plan refuses GEMM.
 GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
+# --- implicit GEMM, pixels in the lanes ------------------------------------------------------------------------------
+
+# Output pixels of a tile, and products between two visits of a sum to memory. A panel of 160 x 48 samples, four lines
+# each where they are misaligned, stays in L1: 256 channels of 56 x 56 to 64, misaligned by 16 bytes, take 818 us with
+# 128 products at a time and 906 with 256.
+PIXELS_TILE: Final = 512
+PIXELS_BLOCK: Final = 160
+
+# Products up to which vectors are placed so that stores are aligned, at the cost of one more vector a line.
+PIXELS_FEW_PRODUCTS: Final = 48
+
+# Bytes of a packed tile, of the weights of a block that stay in L2 beside the samples, and of sums that are not stored
+# where they belong.
+PIXELS_PACKED_BYTES: Final = 1024 * 1024
+PIXELS_WEIGHT_BYTES: Final = 256 * 1024
+PIXELS_SUMS_BYTES: Final = 1024 * 1024
+
+# A tile of one row may be larger, up to this; beyond it the plan refuses.
+PIXELS_LIMIT_BYTES: Final = 3 * 1024 * 1024
+
+# With fewer items than this, output channels are shared between threads too, in blocks of at least so many.
+PIXELS_FEW_ITEMS: Final = 8
+PIXELS_OUT_BLOCK: Final = 64
+
 # --- inputs with zeros between their samples -------------------------------------------------------------------------
 
 # More phases than this would take longer to plan than to compute with the zeros in place.
@@ -109,8 +161,11 @@ PHASES_LIMIT: Final = 256
 # of the input that they reach is to stay in L2.
 GRADIENT_BAND: Final = 16 * 1024
 
-# Positions of a tile: a panel of gradients stays in L1, and a tile is long enough to pay for the sums it is added to.
-GRADIENT_POSITIONS: Final = 256
+# Bytes of a panel of gradients, which stays in L1 while all samples pass by.
+GRADIENT_PANEL_BYTES: Final = 32 * 1024
+
+# Lines of samples that are fetched while those before are at work.
+GRADIENT_AHEAD: Final = 512
 
 # Bytes of the gradients of a tile of one channel, where positions are in the lanes: they share L1 with the samples.
 GRADIENT_DOT_BYTES: Final = 16 * 1024
@@ -118,8 +173,9 @@ GRADIENT_DOT_BYTES: Final = 16 * 1024
 # What a multiply-add takes where positions are in the lanes, which loads a vector for each and is misaligned mostly.
 GRADIENT_DOT_STEPS: Final = 2.0
 
-# Bytes of the packed samples of a block of channels, and of its sums; both share L2. One channel may take more.
-GRADIENT_PACKED_BYTES: Final = 448 * 1024
+# Bytes of packed samples, which share L1 with a panel of gradients, and of the sums of a block, which stay in L2. One
+# channel may take more.
+GRADIENT_PACKED_BYTES: Final = 20 * 1024
 GRADIENT_SUM_BYTES: Final = 1024 * 1024
 GRADIENT_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
@@ -155,6 +211,17 @@ WINOGRAD_LIMIT_BYTES: Final = 6 * 1024 * 1024
 
 # Share of the peak that the kernels reach on full tiles.
 DIRECT_EFFICIENCY: Final = 0.55
+
+# What a row of a depthwise layer takes besides, in the direct algorithm by columns: the calls that pack and compute it.
+DIRECT_ROW_STEPS: Final = 130.0
+
+# By channels: a product, one of taps without neighbours, and what else a vector of results takes, which is mostly the
+# wait for memory; a vector of samples that is gathered, one of results that is turned back.
+DEPTHWISE_TAP_STEPS: Final = 1.0
+DEPTHWISE_LONE_TAP_STEPS: Final = 1.6
+DEPTHWISE_STEPS: Final = 15.0
+DEPTHWISE_GATHER_STEPS: Final = 15.0
+DEPTHWISE_SCATTER_STEPS: Final = 17.0
 GEMM_EFFICIENCY: Final = 0.97
 # What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
 GEMM_STORE_STEPS: Final = 12.0
@@ -165,6 +232,10 @@ PHASE_STEPS: Final = 2.5e4
 
 # What packing a vector of weights takes in a plain call.
 GEMM_PACK_STEPS: Final = 18.0
+
+# The same with pixels in the lanes, and what unrolling a vector of samples takes.
+PIXELS_EFFICIENCY: Final = 0.97
+PIXELS_UNROLL_STEPS: Final = 40.0
 
 # Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
 # calling the kernel takes.
@@ -206,3 +277,17 @@ FFT_CACHE: Final = ((100 * 1024, 1.0), (448 * 1024, 1.25), (1024 * 1024, 1.5), (
 
 # Integers by transforms are converted there and back, which costs as much again where the kernel is not large.
 ROUNDED_COST: Final = 1.5
+
+# --- quantised convolution -------------------------------------------------------------------------------------------
+
+# Bytes of a packed tile of samples, and its rows, as for the implicit GEMM: packed samples, which are a quarter of the
+# bytes there, share L2 with the weights.
+INT8_PACKED_BYTES: Final = 256 * 1024
+INT8_TILE_ROWS: Final = 8
+
+# Products of bytes that take as long as one of floats, where a call asks whether more threads pay: those of VNNI.
+INT8_PRODUCTS: Final = 4.0
+
+# Bytes of results that wait until their rows are whole. Written strip by strip, 14 bytes here and there, they took 110
+# of 216 us of 64 channels of 56 x 56: every channel is on another page.
+INT8_STAGE_BYTES: Final = 256 * 1024

@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from . import _plan, _tunables, core
-from ._problem import Axis, ConvProblem, Operands
+from ._problem import Axis, ConvProblem, Operands, lane_of
 from .drivers import levels
 from .drivers import threads as _threads
+from .planners.gemm import is_pointwise
 from .planners.gradient import plan_gradient
 from .planners.tiles import COMPUTE
 
@@ -78,16 +80,11 @@ def bias_gradient(problem: ConvProblem, grad: np.ndarray) -> np.ndarray:
     total = channels_first(problem, grad)
     if problem.dtype.kind == "b":
         return np.asarray(total.any(axis=tuple(range(2, total.ndim))).any(axis=0))
-    wide = sum_dtype(problem.dtype)
+    wide = lane_of(problem.dtype)
     # One axis after the other: sums of sums keep the errors small where NumPy's own order would be one long chain.
     while total.ndim > 2:
         total = total.sum(axis=-1, dtype=wide)
     return np.asarray(total.sum(axis=0, dtype=wide).astype(problem.dtype, copy=False))
-
-
-def sum_dtype(dtype: np.dtype) -> np.dtype:
-    """Return what numbers of a dtype are summed in."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def channels_first(problem: ConvProblem, array: np.ndarray) -> np.ndarray:
@@ -113,6 +110,9 @@ def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarra
     if dw.size == 0 or math.prod(problem.out_shape) == 0:
         dw[...] = 0
         return
+    if is_pointwise(problem) and len(problem.axes) > 1:
+        problem, x, grad = flattened(problem, x, grad)
+        dw = dw.reshape(*dw.shape[:2], *(1 for _ in problem.axes))
     driver = plan_of(problem, levels.current())
     if driver is None and problem.dtype.char in "FD" and problem.algorithm != "reference":
         by_parts(problem, x, grad, dw, threads)
@@ -125,6 +125,26 @@ def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarra
         driver.run(x, grad, sums, threads)
         with np.errstate(over="ignore"):
             dw[...] = sums
+
+
+def is_flat(array: np.ndarray) -> bool:
+    """Return whether the samples of an image, behind batch and channels, are one row of equal steps."""
+    sizes = [(n, step) for n, step in zip(array.shape[2:], array.strides[2:], strict=True) if n > 1]
+    return all(outer[1] == inner[0] * inner[1] for outer, inner in pairwise(sizes))
+
+
+def flattened(problem: ConvProblem, x: np.ndarray, grad: np.ndarray) -> tuple[ConvProblem, np.ndarray, np.ndarray]:
+    """Return a pointwise problem with all positions along one axis, if those of both arrays follow each other."""
+    flat = channels_first(problem, x), channels_first(problem, grad)
+    if not all(is_flat(array) for array in flat):
+        return problem, x, grad
+    x, grad = (array.reshape(*array.shape[:2], math.prod(array.shape[2:])) for array in flat)
+    axis = problem.axes[-1]._replace(n=x.shape[2])
+    if problem.channel_axis > problem.spatial_axes[-1]:
+        # The planner is to know that channels are neighbours.
+        x, grad = x.swapaxes(1, 2), grad.swapaxes(1, 2)
+        return problem._replace(axes=(axis,), batch_axis=0, channel_axis=2, spatial_axes=(1,)), x, grad
+    return problem._replace(axes=(axis,), batch_axis=0, channel_axis=1, spatial_axes=(2,)), x, grad
 
 
 @lru_cache(maxsize=1024)

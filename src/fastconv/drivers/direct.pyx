@@ -46,17 +46,18 @@ cdef struct Scratch:
 
 cdef class Driver(Geometry):
     cdef fc_direct *kernel
-    cdef ptrdiff_t register_columns, n_planes, n_row_blocks, n_chunks
+    cdef ptrdiff_t register_columns, n_planes, n_plane_rows, n_row_blocks, n_chunks
     cdef ptrdiff_t chunk_block, n_chunk_blocks, group_block, out_block  # what an item takes of each
     cdef ptrdiff_t thread_bytes, weights_bytes
     cdef double work
     cdef const fc_plane *planes
+    cdef const ptrdiff_t *plane_rows
     cdef const ptrdiff_t *columns
     cdef const ptrdiff_t *plain_columns
     cdef const ptrdiff_t *row_taps
     cdef const ptrdiff_t *row_blocks
     cdef const ptrdiff_t *chunks
-    cdef bint can_read_plain, out_copies
+    cdef bint can_read_plain, out_copies, in_order
     cdef ptrdiff_t inside_y0, inside_y1, inside_x0, inside_x1
     cdef object keep_direct
 
@@ -64,14 +65,17 @@ cdef class Driver(Geometry):
         Geometry.__init__(self, problem, plan)
         self.kernel = self.level.direct[self.compute]
         self.register_columns = self.lanes * self.level.direct_vectors
-        self.keep_direct = (plan.planes, plan.columns, plan.plain_columns, plan.row_taps, plan.row_blocks, plan.chunks)
+        self.keep_direct = (plan.planes, plan.plane_rows, plan.columns, plan.plain_columns, plan.row_taps,
+                            plan.row_blocks, plan.chunks)
         self.planes = <const fc_plane *>cnp.PyArray_DATA(plan.planes)
+        self.plane_rows = <const ptrdiff_t *>cnp.PyArray_DATA(plan.plane_rows)
         self.columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.columns)
         self.plain_columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.plain_columns)
         self.row_taps = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_taps)
         self.row_blocks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_blocks)
         self.chunks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.chunks)
-        self.n_planes = len(plan.planes)
+        self.n_planes, self.n_plane_rows = len(plan.planes), len(plan.plane_rows)
+        self.in_order = plan.in_order
         self.n_row_blocks, self.n_chunks = len(plan.row_blocks) - 1, len(plan.chunks) - 1
         self.group_block, self.out_block = plan.group_block, plan.out_block
         self.chunk_block = plan.chunk_block
@@ -188,8 +192,8 @@ cdef class Driver(Geometry):
                 for i in range(self.n_outer - 1, -1, -1):
                     offset += rest % self.outer[i].k * self.outer[i].dilation * arrays.x.outer[i]
                     rest //= self.outer[i].k
-                for s in range(self.n_row_segments):
-                    planes[p].src = (offset + self.row_start[s] * arrays.x.y) // self.computed_bytes
+                for s in range(self.n_plane_rows):
+                    planes[p].src = (offset + self.plane_rows[s] * arrays.x.y) // self.computed_bytes
                     planes[p].weights = self.planes[p].weights
                     planes[p].rows = self.planes[p].rows
                     p += 1
@@ -263,6 +267,7 @@ cdef class Driver(Geometry):
         tile.height = self.row_blocks[block + 1] - y0
         tile.n_planes = self.n_planes
         tile.n_columns = self.x.k
+        tile.in_order = self.in_order
         for chunk in range(first_chunk, min(first_chunk + self.chunk_block, self.n_chunks)):
             x0 = self.chunks[chunk]
             tile.width = self.chunks[chunk + 1] - x0

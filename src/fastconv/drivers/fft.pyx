@@ -130,6 +130,12 @@ cdef class Driver(Geometry):
         return self.thread_bytes + self.spectra_bytes()
 
     @property
+    def panel_format(self):
+        """Equal for drivers of a plan that can use each other's spectra."""
+        return (self.fft.fold.n, self.fft.middle.n, self.fft.across.n, self.fft.twist == NULL, self.planes,
+                self.tile_rows, self.tile_columns, self.pitch, self.outer_pitch, self.group_pitch)
+
+    @property
     def level_name(self):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()

@@ -95,6 +95,11 @@ cdef class Driver(Geometry):
         return self.thread_bytes
 
     @property
+    def panel_format(self):
+        """Equal for drivers of a plan that can use each other's packed weights."""
+        return "panels"
+
+    @property
     def level_name(self):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
@@ -186,23 +191,6 @@ cdef class Driver(Geometry):
         call.stage.out.channel = item if across else pixels * item
         call.stage.out.x = self.panel * item if across else item
         call.stage.out.y = self.tile_columns * call.stage.out.x
-
-    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
-        cdef ptrdiff_t stride = self.stored_bytes
-        cdef int i
-        if <size_t>arrays.w.data % <size_t>self.part_bytes or arrays.w.batch % stride:
-            return False
-        if arrays.w.x != stride and self.x.k > 1:
-            return False
-        stride *= self.x.k
-        if arrays.w.y != stride and self.y.k > 1:
-            return False
-        stride *= self.y.k
-        for i in range(self.n_outer - 1, -1, -1):
-            if arrays.w.outer[i] != stride and self.outer[i].k > 1:
-                return False
-            stride *= self.outer[i].k
-        return arrays.w.channel == stride or self.channels == 1
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
         cdef ptrdiff_t share, start, stop, shares

@@ -23,3 +23,17 @@ class Lane:
         function: Callable[[np.ndarray, np.ndarray, int | None], np.ndarray],
     ) -> None: ...
     def clear(self) -> None: ...
+
+class Caller:
+    def __call__(self, x: Any, out: np.ndarray | None = None, residual: Any = None) -> np.ndarray: ...
+    def remember(
+        self,
+        schedule: Schedule,
+        x_shape: tuple[int, ...],
+        w: np.ndarray,
+        bias: np.ndarray | None,
+        scale: np.ndarray | None,
+        threads: int | None,
+        panels: Any,
+    ) -> None: ...
+    def forget(self, panels: Any) -> None: ...

@@ -4,13 +4,16 @@
 Validation and planning take tens of microseconds, more than a small convolution. What they concluded depends only on
 the options, shapes and dtypes, so it is kept under those. The long way is the only one that refuses anything: a call
 that is not exactly like one that passed goes there.
+
+The calls of a plan are shorter still: its weights and options are known, so that only the shape of x is looked at.
 """
 
+cimport cython
 cimport numpy as cnp
 import numpy
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 cnp.import_array()
 
@@ -19,6 +22,8 @@ cdef object conjugate = numpy.conjugate
 cdef enum:
     MAX_AXES = 8
     MAX_KEPT = 4096  # schedules of one lane; beyond it all are forgotten
+    MAX_SERVED = 16  # shapes that a plan finds one after the other
+    MAX_TYPES = 24  # of NumPy itself; others have numbers that mean nothing elsewhere
 
 
 cdef bint plain(object array):
@@ -236,3 +241,145 @@ cdef class Lane:
         """Forget everything, for a change of level."""
         self.entries = {}
         self.kept = 0
+
+
+cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether the memory from the first to the last byte of one array meets that of another, neither of them empty."""
+    cdef char *starts[2]
+    cdef char *stops[2]
+    cdef cnp.ndarray array
+    cdef cnp.npy_intp reach
+    cdef int i, axis
+    for i in range(2):
+        array = b if i else a
+        starts[i] = cnp.PyArray_BYTES(array)
+        stops[i] = starts[i] + cnp.PyArray_ITEMSIZE(array)
+        for axis in range(cnp.PyArray_NDIM(array)):
+            reach = (cnp.PyArray_DIM(array, axis) - 1) * cnp.PyArray_STRIDE(array, axis)
+            if reach < 0:
+                starts[i] += reach
+            else:
+                stops[i] += reach
+    return starts[0] < stops[1] and starts[1] < stops[0]
+
+
+cdef bint has_shape(cnp.ndarray array, int rank, const cnp.npy_intp *shape) noexcept:
+    cdef int i
+    if cnp.PyArray_NDIM(array) != rank:
+        return False
+    for i in range(rank):
+        if cnp.PyArray_DIM(array, i) != shape[i]:
+            return False
+    return True
+
+
+cdef class Served:
+    """What a plan does with inputs of one shape, found without a look at its options."""
+
+    cdef object run, w, bias, threads, panels, scale
+    cdef bint finishes  # `run` does what follows the sums
+    cdef cnp.npy_intp x_shape[MAX_AXES]
+    cdef cnp.npy_intp shape[MAX_AXES]  # of the result
+    cdef int rank  # of both
+    cdef int dtype  # of both
+
+    def __init__(self, schedule, x_shape, w, bias, scale, threads, panels):
+        cdef int i
+        problem = schedule.problem
+        self.run, self.w, self.bias, self.threads, self.panels = schedule.driver.run, w, bias, threads, panels
+        self.scale, self.finishes = scale, problem.has_epilogue
+        self.rank, self.dtype = <int>len(x_shape), problem.dtype.num
+        for i in range(self.rank):
+            self.x_shape[i], self.shape[i] = x_shape[i], problem.out_shape[i]
+
+    cdef bint takes(self, cnp.ndarray x, object out):
+        """Whether the driver reads x and writes out as they are, and x is of the shape that this is for."""
+        cdef cnp.ndarray result
+        if cnp.PyArray_TYPE(x) != self.dtype or not has_shape(x, self.rank, self.x_shape):
+            return False
+        if out is None:
+            return True
+        if not cnp.PyArray_CheckExact(out):
+            return False
+        result = out
+        return (cnp.PyArray_TYPE(result) == self.dtype and cnp.PyArray_ISBEHAVED(result)
+                and has_shape(result, self.rank, self.shape)
+                and not (cnp.PyArray_SIZE(x) and cnp.PyArray_SIZE(result) and overlap(x, result)))
+
+    cdef object call(self, cnp.ndarray x, object out):
+        if out is None:
+            out = cnp.PyArray_EMPTY(self.rank, self.shape, self.dtype, 0)
+        if self.finishes and self.panels is None:
+            self.run(x, self.w, self.bias, out, self.threads, scale=self.scale)
+        elif self.finishes:
+            self.run(x, self.w, self.bias, out, self.threads, panels=self.panels, scale=self.scale)
+        elif self.panels is None:
+            self.run(x, self.w, self.bias, out, self.threads)
+        else:
+            self.run(x, self.w, self.bias, out, self.threads, self.panels)
+        return out
+
+
+cdef class Caller:
+    """Calls plans: the shapes that were served before are found here, for all else there is `serve` of the subclass."""
+
+    cdef tuple served  # the last first; replaced, never changed
+
+    def __cinit__(self):
+        self.served = ()
+
+    def __call__(self, x, out=None, residual=None):
+        """Convolve x.
+
+        Parameters
+        ----------
+        x : array_like
+            Of the dtype and the channels that the plan was made for; batch and spatial sizes are free.
+        out : ndarray, optional
+            Where to write the result; of its exact shape and dtype. It may overlap x, for the price of a temporary.
+        residual : array_like, of the shape of the result, optional
+            What is added to it, where the plan was made with ``residual=True`` and only there; it may be `out`.
+
+        Returns
+        -------
+        ndarray
+            `out`, or a new array: the only memory that a call takes where x is of the dtype of the result.
+
+        Raises
+        ------
+        ConvError, ConvTypeError
+            If x, out or residual are not what the plan was made for, before anything is written.
+        """
+        cdef Served served
+        cdef tuple known
+        if residual is None and cnp.PyArray_CheckExact(x) and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>x):
+            with cython.critical_section(self):
+                known = self.served
+            for served in known:
+                if served.takes(<cnp.ndarray>x, out):
+                    return served.call(<cnp.ndarray>x, out)
+        return self.serve(x, out, residual)
+
+    def remember(self, object schedule, tuple x_shape, object w, object bias, object scale, object threads,
+                 object panels):
+        """Call a schedule for this shape without going through `serve`, if drivers take such arrays as they are."""
+        problem = schedule.problem
+        if len(x_shape) > MAX_AXES or schedule.rounded is not None:
+            return
+        # Whose result is of another dtype than x, or wants another array, or a pass of its own, goes the long way.
+        if problem.has_residual or problem.out_dtype != problem.dtype or not 0 <= problem.dtype.num < MAX_TYPES:
+            return
+        if problem.has_epilogue and not schedule.fuses_epilogue:
+            return
+        cdef Served served, new = Served(schedule, x_shape, w, bias, scale, threads, panels)
+        with cython.critical_section(self):
+            for served in self.served:
+                if served.rank == new.rank and not memcmp(served.x_shape, new.x_shape, new.rank * sizeof(cnp.npy_intp)):
+                    return
+            self.served = (new, *self.served[: MAX_SERVED - 1])
+
+    def forget(self, object panels):
+        """Drop what uses these packed weights."""
+        cdef Served served
+        with cython.critical_section(self):
+            self.served = tuple([served for served in self.served if served.panels is not panels])

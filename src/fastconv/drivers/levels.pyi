@@ -7,6 +7,10 @@ class Sizes(TypedDict):
     direct_vectors: int
     gemm_pixels: int
     gemm_vectors: int
+    pixels_rows: int
+    pixels_vectors: int
+    int8_pixels: int
+    int8_chunk: int
 
 def compiled() -> tuple[str, ...]: ...
 def available() -> tuple[str, ...]: ...

@@ -26,7 +26,7 @@ cdef void scratch_give(void *block) noexcept nogil:
 cdef const fc_level *level_named(str name) except NULL:
     cdef int i = 0
     while fc_levels[i] != NULL:
-        if fc_levels[i].name.decode() == name and fc_levels[i].supported():
+        if name in _available and fc_levels[i].name.decode() == name:
             return fc_levels[i]
         i += 1
     raise ConvError(f"level: got {name!r}, allowed: {', '.join(available())}")
@@ -42,8 +42,7 @@ def compiled():
     return tuple(names)
 
 
-def available():
-    """Return the names of the levels that this CPU and operating system run, the best first."""
+def _ask():
     cdef int i = 0
     names = []
     while fc_levels[i] != NULL:
@@ -51,6 +50,15 @@ def available():
             names.append(fc_levels[i].name.decode())
         i += 1
     return tuple(names)
+
+
+# Asked once: a virtual machine takes tens of microseconds for each cpuid, and a level asks for a dozen.
+_available = _ask()
+
+
+def available():
+    """Return the names of the levels that this CPU and operating system run, the best first."""
+    return _available
 
 
 def default():
@@ -105,6 +113,12 @@ def describe(str name):
         "direct_vectors": level.direct_vectors,
         "gemm_pixels": level.gemm_pixels,
         "gemm_vectors": level.gemm_vectors,
+        "pixels_rows": level.pixels_rows,
+        "pixels_vectors": level.pixels_vectors,
+        "gradient_rows": level.gradient[0].rows,
+        "gradient_vectors": level.gradient[0].vectors,
+        "int8_pixels": level.int8_pixels,
+        "int8_chunk": level.int8_chunk,
     }
 
 

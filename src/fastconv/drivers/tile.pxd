@@ -2,7 +2,7 @@ cimport numpy as cnp
 
 from fastconv.drivers.kernels cimport (
     fc_activation, fc_epilogue, fc_epilogue_tile, fc_level, fc_load_rows, fc_pack_panel, fc_pack_taps, fc_row_map,
-    fc_store_rows, fc_taps)
+    fc_store_rows, fc_taps, fc_turn)
 
 cdef enum:
     MAX_OUTER = 64  # numpy's limit on axes
@@ -79,6 +79,8 @@ cdef class Geometry:
     cdef fc_load_rows *load_rows    # of the weights
     cdef fc_load_rows *load_x
     cdef fc_store_rows *store_rows
+    cdef fc_turn *turn              # of samples that are stored as they are computed, else NULL
+    cdef fc_pack_taps *pack_taps
     cdef fc_load_rows *load_like    # of a residual like the result
     cdef fc_store_rows *store_final
     cdef fc_epilogue *epilogue
@@ -87,7 +89,6 @@ cdef class Geometry:
     cdef ptrdiff_t out_bytes
     cdef object out_dtype
     cdef bint has_scale, has_epilogue
-    cdef fc_pack_taps *pack_taps
     cdef int compute
     cdef ptrdiff_t stored_bytes, computed_bytes, part_bytes, lanes
     cdef ptrdiff_t batch, groups, channels, channels_out
@@ -116,6 +117,8 @@ cdef class Geometry:
 
     cdef View bind(self, cnp.ndarray array)
     cdef View bind_weights(self, cnp.ndarray w)
+    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil
+    cdef void pack_tap(self, const fc_taps *tap, char *panel) noexcept nogil
     cdef void pack_channel(self, const View *w, const char *at, ptrdiff_t channels_out, const ptrdiff_t *rows,
                            char *panel) noexcept nogil
     cdef int dense_taps(self, const View *w) noexcept nogil
@@ -124,6 +127,10 @@ cdef class Geometry:
                          TileMap *map) noexcept nogil
     cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil
+    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels,
+                        const ptrdiff_t *offset, ptrdiff_t n, const fc_row_map *map) noexcept nogil
+    cdef void load_edges(self, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t stride,
+                         const fc_row_map *map) noexcept nogil
     cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, const Outer *outer,
                             const TileMap *map, void *packed) noexcept nogil
     cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil
@@ -135,7 +142,6 @@ cdef class Geometry:
     cdef void bind_epilogue(self, Arrays *arrays, cnp.ndarray bias, cnp.ndarray scale, cnp.ndarray residual)
     cdef bint wants_stage(self, const Arrays *arrays) noexcept nogil
     cdef void finish(self, const Arrays *arrays, const Outer *outer, const Done *done) noexcept nogil
-    cdef void convert_tap(self, char *panel, const fc_taps *taps) noexcept nogil
     cdef ptrdiff_t outer_offset(self, const View *view, ptrdiff_t index) noexcept nogil
     cdef void finish_rows(self, const Arrays *arrays, fc_epilogue_tile *tile, const char *residual, ptrdiff_t row_stride,
                           ptrdiff_t stride, char *row) noexcept nogil

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastconv._epilogue import ACTIVATIONS
 from fastconv.drivers.kernels cimport (
-    FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_row_map, fc_taps)
+    FC_COPY4, FC_COPY8, FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_row_map, fc_taps)
 from fastconv.drivers.levels cimport level_named
 
 cnp.import_array()
@@ -114,9 +114,14 @@ cdef class Geometry:
         self.load_rows = self.level.load_rows[<int>plan.storage]
         self.load_x = self.level.load_rows[<int>plan.x_storage]
         self.store_rows = self.level.store_rows[<int>plan.out_storage]
+        self.turn = NULL
+        if <int>plan.x_storage == FC_COPY4:
+            self.turn = self.level.turn[0]
+        elif <int>plan.x_storage == FC_COPY8:
+            self.turn = self.level.turn[1]
+        self.pack_taps = self.level.pack_taps[self.compute] if self.compute < 2 else NULL
         self.load_like = self.level.load_rows[<int>plan.final_storage]
         self.store_final = self.level.store_rows[<int>plan.final_storage]
-        self.pack_taps = self.level.pack_taps[self.compute] if self.compute < 2 else NULL
         self.stored_bytes = problem.dtype.itemsize
         self.out_bytes, self.out_dtype = problem.out_dtype.itemsize, problem.out_dtype
         self.finishes, self.casts = plan.finishes, not plan.out_copies
@@ -194,6 +199,24 @@ cdef class Geometry:
                 view.outer[i] = stride
         return view
 
+    cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
+        """Whether the weights of an output channel are contiguous, aligned and in the order of the taps."""
+        cdef ptrdiff_t stride = self.stored_bytes
+        cdef int i
+        if <size_t>arrays.w.data % <size_t>self.part_bytes or arrays.w.batch % stride:
+            return False
+        if arrays.w.x != stride and self.x.k > 1:
+            return False
+        stride *= self.x.k
+        if arrays.w.y != stride and self.y.k > 1:
+            return False
+        stride *= self.y.k
+        for i in range(self.n_outer - 1, -1, -1):
+            if arrays.w.outer[i] != stride and self.outer[i].k > 1:
+                return False
+            stride *= self.outer[i].k
+        return arrays.w.channel == stride or self.channels == 1
+
     cdef int dense_taps(self, const View *w) noexcept nogil:
         """Whether the taps of a channel follow each other in memory: 1, or -1 from the last to the first, or 0."""
         cdef ptrdiff_t stride = self.computed_bytes, size, found
@@ -219,8 +242,7 @@ cdef class Geometry:
         cdef fc_taps taps
         cdef ptrdiff_t outer, rest, y, x
         cdef const char *plane
-        cdef bint converts = self.stored_bytes != self.computed_bytes
-        cdef int i, order = 0 if converts else self.dense_taps(w)
+        cdef int i, order = self.dense_taps(w) if self.stored_bytes == self.computed_bytes else 0
         taps.stride, taps.channels_out, taps.step = w.batch, channels_out, 1
         if order:
             taps.n, taps.tap_stride, taps.step = self.taps, self.computed_bytes, order
@@ -238,20 +260,20 @@ cdef class Geometry:
             for y in range(self.kernel_y):
                 for x in range(self.kernel_x):
                     taps.weights = plane + y * w.y + x * w.x
-                    if converts:
-                        self.convert_tap(panel, &taps)
-                    else:
-                        self.pack_taps(panel, &taps)
+                    self.pack_tap(&taps, panel)
                     taps.rows += 1
 
-    cdef void convert_tap(self, char *panel, const fc_taps *taps) noexcept nogil:
-        """One tap of some output channels into its row of a panel, and zeros behind them."""
-        cdef ptrdiff_t columns = self.level.gemm_vectors * self.lanes, row = 0
-        cdef char *dst = panel + taps.rows[0] * columns * self.computed_bytes
+    cdef void pack_tap(self, const fc_taps *tap, char *panel) noexcept nogil:
+        """One tap, whose weights are converted if they have to be."""
+        cdef ptrdiff_t row = 0, width = self.level.gemm_vectors * self.lanes
         cdef fc_row_map map
-        run_of(&map, taps.channels_out, self.fill)
-        memset(dst, 0, columns * self.computed_bytes)
-        self.load_rows(dst, columns, <const char *>taps.weights, &row, 1, taps.stride, &map)
+        if self.stored_bytes == self.computed_bytes:
+            self.pack_taps(panel, tap)
+        elif tap.rows[0] >= 0:
+            panel += tap.rows[0] * width * self.computed_bytes
+            memset(panel, 0, width * self.computed_bytes)
+            run_of(&map, tap.channels_out, self.fill)
+            self.load_rows(panel, width, tap.weights, &row, 1, tap.stride, &map)
 
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil:
         """Find where the outer output position number `index` reads and writes."""
@@ -337,14 +359,24 @@ cdef class Geometry:
         """Gather some channels, the first element of which is at x."""
         cdef ptrdiff_t c, tap, s, i, n, flag
         cdef const ptrdiff_t *offset = map.row_offset
+        cdef bint turned = self.turn != NULL and channels >= self.lanes and arrays.x.channel == self.computed_bytes
         cdef char *dst
         for s in range(self.n_row_segments):
             n = map.rows + self.row_count[s] - 1
+            for tap in range(self.outer_taps if turned else 0):
+                if outer.taps[2 * tap] != 0:
+                    continue
+                dst = <char *>packed + (tap * self.outer_pitch + self.row_base[s]) * self.computed_bytes
+                for i in range(self.n_column_segments):
+                    self.turn_rows(arrays, dst + self.column_base[i] * self.computed_bytes, x + outer.taps[2 * tap + 1],
+                                   channels, offset, n, &map.columns[i])
             for c in range(channels):
                 for tap in range(self.outer_taps):
                     dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
                                             + self.row_base[s]) * self.computed_bytes
                     flag = outer.taps[2 * tap]
+                    if turned and flag == 0:
+                        continue
                     for i in range(self.n_column_segments):
                         if flag == 0:
                             self.load_x(dst + self.column_base[i] * self.computed_bytes, self.pitch,
@@ -354,6 +386,36 @@ cdef class Geometry:
                             self.load_empty(dst + self.column_base[i] * self.computed_bytes, flag, offset, n,
                                             &map.columns[i])
             offset += n
+
+    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels,
+                        const ptrdiff_t *offset, ptrdiff_t n, const fc_row_map *map) noexcept nogil:
+        """n rows of channels that are neighbours in the input."""
+        cdef ptrdiff_t r, c
+        cdef char *row
+        for r in range(n):
+            row = dst + r * self.pitch * self.computed_bytes
+            if offset[r] > FC_ZERO_ROW:
+                self.turn(row + map.run_start * self.computed_bytes, self.channel_pitch,
+                          plane + offset[r] + map.run_index * arrays.x.x, map.run_step * arrays.x.x,
+                          map.run_stop - map.run_start, channels)
+            if map.runs_only or (offset[r] > FC_ZERO_ROW and map.run_start == 0 and map.run_stop == map.n):
+                continue
+            for c in range(channels):
+                self.load_edges(row + c * self.channel_pitch * self.computed_bytes, plane + c * arrays.x.channel,
+                                offset + r, arrays.x.x, map)
+
+    cdef void load_edges(self, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t stride,
+                         const fc_row_map *map) noexcept nogil:
+        """What a row holds before and behind its run; all of it where it has no samples."""
+        cdef fc_row_map part = map[0]
+        if offset[0] <= FC_ZERO_ROW:
+            self.load_x(dst, self.pitch, plane, offset, 1, stride, map)
+            return
+        part.n = part.run_stop = part.run_start
+        self.load_x(dst, self.pitch, plane, offset, 1, stride, &part)
+        part.n, part.run_start, part.run_stop = map.n - map.run_stop, 0, 0
+        part.index = map.index + map.run_stop
+        self.load_x(dst + map.run_stop * self.computed_bytes, self.pitch, plane, offset, 1, stride, &part)
 
     cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
                          const fc_row_map *map) noexcept nogil:

@@ -333,6 +333,8 @@ cdef class Windows:
         cdef ptrdiff_t strides[MAX_OUTER]
         cdef ptrdiff_t planes = self.images * self.channels, parts = 1, size = 1, plane
         cdef int i, kind = cnp.PyArray_TYPE(columns), bytes = <int>cnp.PyArray_ITEMSIZE(columns)
+        if cnp.PyArray_SIZE(columns) == 0:
+            return
         if kind == cnp.NPY_CFLOAT or kind == cnp.NPY_CDOUBLE:
             parts, bytes = 2, bytes // 2
         cdef bint floating = kind in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE)

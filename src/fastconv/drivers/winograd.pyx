@@ -16,6 +16,9 @@ weights side by side, ready to be transformed.
 
 A transform mixes the samples of a tile, so one that is not finite would spoil the whole tile. Such tiles show in their
 results, and are computed again by the kernels of the implicit GEMM before they are stored.
+
+Complex arrays are taken as real ones of twice the channels, see planners/parts.py. A vector of channels is then one of
+half as many pairs, which move between an array and the vectors as elements of twice the size.
 """
 
 cimport numpy as cnp
@@ -24,8 +27,8 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport (
-    FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_gemm, fc_gemm_tile, fc_load_rows, fc_pack_panel, fc_product,
-    fc_row_map, fc_winograd, fc_winograd_kernels)
+    FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_gather_lanes, fc_gemm, fc_gemm_tile, fc_load_rows,
+    fc_pack_panel, fc_product, fc_row_map, fc_scatter_lanes, fc_winograd, fc_winograd_kernels)
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
@@ -36,6 +39,8 @@ cnp.import_array()
 cdef enum:
     TAPS = 9
     PARTS = 20  # of the scratch memory
+    COPY8 = 2  # fc_storage
+    COPY16 = 3
 
 
 cdef struct Call:
@@ -86,6 +91,11 @@ cdef class Driver(Geometry):
     cdef fc_winograd_kernels kernels
     cdef fc_gemm *gemm
     cdef fc_pack_panel *pack_panel
+    # What moves channels between an array and a vector, `parts` lanes each; NULL where no kernel has such elements.
+    cdef fc_gather_lanes *gather_lanes
+    cdef fc_scatter_lanes *scatter_lanes
+    cdef fc_load_rows *load_channels
+    cdef ptrdiff_t parts
     cdef ptrdiff_t outputs, side, frequencies
     cdef ptrdiff_t tiles_y, tiles_x                       # of an image
     cdef ptrdiff_t block_rows, block_columns, strip       # tiles of a block, and of a step along its rows
@@ -108,6 +118,13 @@ cdef class Driver(Geometry):
         Geometry.__init__(self, problem, plan)
         cdef ptrdiff_t item = self.computed_bytes, columns, block_tiles
         self.kernels = self.level.winograd[self.compute]
+        self.gather_lanes, self.scatter_lanes = self.kernels.gather, self.kernels.scatter
+        self.load_channels, self.parts = self.load_rows, 1
+        if problem.paired:
+            self.parts = 2
+            self.load_channels = self.level.load_rows[<int>COPY8 if item == 4 else <int>COPY16]
+            self.gather_lanes = self.level.winograd[1].gather if item == 4 else NULL
+            self.scatter_lanes = self.level.winograd[1].scatter if item == 4 else NULL
         self.gemm = self.level.gemm[self.compute]
         self.pack_panel = self.level.pack_panel[self.compute]
         self.keep_winograd = (plan.numbers, plan.tap_offsets)
@@ -189,6 +206,11 @@ cdef class Driver(Geometry):
     def workspace_bytes(self):
         """Scratch memory of one thread."""
         return self.own_bytes
+
+    @property
+    def panel_format(self):
+        """Equal for drivers of a plan that can use each other's packed weights; GEMM has the same panels."""
+        return f"F({self.outputs}, 3)" if self.keeps_weights else "panels"
 
     @property
     def level_name(self):
@@ -381,16 +403,21 @@ cdef class Driver(Geometry):
         """A part of a row of tiles."""
         cdef fc_winograd step
         cdef ptrdiff_t v, c, item = self.computed_bytes
-        cdef const char *x = arrays.x.data + segment.n * arrays.x.batch + g * self.channels * arrays.x.channel
+        cdef const char *x = self.group_of(arrays, segment, g)
         step.outputs, step.numbers, step.n = self.outputs, self.numbers, min(self.strip, columns - first)
         step.src, step.src_pitch, step.dst_pitch = scratch.samples, self.sample_pitch, self.value_pitch
         for v in range((self.channels + self.lanes - 1) // self.lanes):
             c = v * self.lanes
-            self.gather(arrays, scratch, x + c * arrays.x.channel, min(self.lanes, self.channels - c),
-                        i * self.outputs, first * self.outputs, step.n * self.outputs + 2, c == 0)
+            self.gather(arrays, scratch, x + c // self.parts * arrays.x.channel,
+                        min(self.lanes, self.channels - c) // self.parts, i * self.outputs, first * self.outputs,
+                        step.n * self.outputs + 2, c == 0)
             step.dst = scratch.values + (
                 v * self.value_block + (segment.first + i * columns + first) * self.lanes) * item
             self.kernels.input(&step)
+
+    cdef const char *group_of(self, const Arrays *arrays, const Segment *segment, ptrdiff_t g) noexcept nogil:
+        return (arrays.x.data + segment.n * arrays.x.batch
+                + g * (self.channels // self.parts) * arrays.x.channel)
 
     cdef void find_outside(self, const Arrays *arrays, Scratch *scratch) noexcept nogil:
         """Where the columns outside the input come from."""
@@ -402,7 +429,10 @@ cdef class Driver(Geometry):
 
     cdef void gather(self, const Arrays *arrays, const Scratch *scratch, const char *x, ptrdiff_t channels,
                      ptrdiff_t y0, ptrdiff_t x0, ptrdiff_t width, bint first) noexcept nogil:
-        """A vector of channels of some samples; what the fill value takes is written for the first vector only."""
+        """A vector of channels of some samples; what the fill value takes is written for the first vector only.
+
+        Channels are those of the array here, `parts` lanes each.
+        """
         cdef const fc_row_map *map = &scratch.map.columns[0]
         cdef fc_row_map lanes
         cdef ptrdiff_t r, offset, reach, pitch = self.lanes * self.computed_bytes
@@ -412,14 +442,15 @@ cdef class Driver(Geometry):
         cdef bint rows_follow = arrays.x.y == self.x.n * arrays.x.x
         cdef bint outside = first or self.x.boundary != 0
         cdef char *row
-        lanes.n, lanes.run_start, lanes.run_stop, lanes.run_index, lanes.run_step = self.lanes, 0, channels, 0, 1
+        cdef ptrdiff_t vector = self.lanes // self.parts
+        lanes.n, lanes.run_start, lanes.run_stop, lanes.run_index, lanes.run_step = vector, 0, channels, 0, 1
         lanes.index, lanes.fill, lanes.runs_only = scratch.no_lanes, self.fill, 0
         for r in range(self.side):
             row = scratch.samples + r * self.sample_pitch * self.computed_bytes
             offset = scratch.map.row_offset[y0 + r]
             if offset <= FC_ZERO_ROW:
                 if first:
-                    self.load_rows(row, self.lanes, NULL, scratch.outside, width, arrays.x.channel, &lanes)
+                    self.load_channels(row, vector, NULL, scratch.outside, width, arrays.x.channel, &lanes)
                 continue
             if stop > start:
                 reach = self.x.n - index
@@ -428,10 +459,10 @@ cdef class Driver(Geometry):
                 self.to_lanes(scratch, &arrays.x, self.load_x if self.stored_bytes != self.computed_bytes else NULL,
                               row + start * pitch, x + offset + index * arrays.x.x, channels, stop - start, reach)
             if outside and start > 0:
-                self.load_rows(row, self.lanes, x + offset, scratch.offsets + x0, start, arrays.x.channel, &lanes)
+                self.load_channels(row, vector, x + offset, scratch.offsets + x0, start, arrays.x.channel, &lanes)
             if outside and stop < width:
-                self.load_rows(row + stop * pitch, self.lanes, x + offset, scratch.offsets + x0 + stop, width - stop,
-                               arrays.x.channel, &lanes)
+                self.load_channels(row + stop * pitch, vector, x + offset, scratch.offsets + x0 + stop, width - stop,
+                                   arrays.x.channel, &lanes)
 
     # --- vectors of channels -----------------------------------------------------------------------------------------
 
@@ -441,7 +472,7 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t i, item = self.computed_bytes, pixel_stride = view.x, channel_stride = view.channel
         cdef fc_row_map map
         if load == NULL:
-            self.kernels.gather(dst, src, pixel_stride, channel_stride, channels, n, reach)
+            self.gather_pixels(dst, src, pixel_stride, channel_stride, channels, n, reach)
         elif channels_near(view):
             run_of(&map, channels, self.fill)
             map.n, map.index, map.runs_only = self.lanes, scratch.no_lanes, 0
@@ -460,12 +491,33 @@ cdef class Driver(Geometry):
         """The way back, to the result."""
         cdef ptrdiff_t item = self.computed_bytes, x = arrays.out.x, channel = arrays.out.channel
         if not self.casts:
-            self.kernels.scatter(dst, x, channel, src, channels, n, reach)
+            self.scatter_pixels(dst, x, channel, src, channels, n, reach)
         elif channels_near(&arrays.out):
             self.store_final(dst, x, channel, src, self.lanes, n, channels)
         else:
             self.kernels.scatter(scratch.stage, item, self.stage_pitch * item, src, channels, n, self.stage_pitch)
             self.store_final(dst, channel, x, scratch.stage, self.stage_pitch, channels, n)
+
+    cdef void gather_pixels(self, char *dst, const char *src, ptrdiff_t pixel_stride, ptrdiff_t channel_stride,
+                            ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil:
+        cdef ptrdiff_t i, c, size = self.parts * self.computed_bytes, pitch = self.lanes * self.computed_bytes
+        if self.gather_lanes != NULL:
+            self.gather_lanes(dst, src, pixel_stride, channel_stride, channels, n, reach)
+            return
+        for i in range(n):
+            for c in range(channels):
+                memcpy(dst + i * pitch + c * size, src + i * pixel_stride + c * channel_stride, size)
+            memset(dst + i * pitch + channels * size, 0, pitch - channels * size)
+
+    cdef void scatter_pixels(self, char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const char *src,
+                             ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil:
+        cdef ptrdiff_t i, c, size = self.parts * self.computed_bytes, pitch = self.lanes * self.computed_bytes
+        if self.scatter_lanes != NULL:
+            self.scatter_lanes(dst, pixel_stride, channel_stride, src, channels, n, reach)
+            return
+        for i in range(n):
+            for c in range(channels):
+                memcpy(dst + i * pixel_stride + c * channel_stride, src + i * pitch + c * size, size)
 
     # --- weights -----------------------------------------------------------------------------------------------------
 
@@ -601,8 +653,8 @@ cdef class Driver(Geometry):
                 self.finish_lanes(arrays, scratch, segment.n, g, channel, channels, y + r, x, width, row)
             reach = (last - y - r) * width if rows_follow else width
             self.from_lanes(arrays, scratch,
-                            self.place(&arrays.out, segment.n, g * self.channels_out + channel, y + r, x), row, channels,
-                            width, reach)
+                            self.place(&arrays.out, segment.n, (g * self.channels_out + channel) // self.parts, y + r, x),
+                            row, channels // self.parts, width, reach)
 
     cdef void finish_lanes(self, const Arrays *arrays, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t channel,
                            ptrdiff_t channels, ptrdiff_t y, ptrdiff_t x, ptrdiff_t width, char *row) noexcept nogil:
@@ -647,8 +699,10 @@ cdef class Driver(Geometry):
             scratch.patch_key = g * self.panels + p
             self.pack_weights(call, g, p, 0, self.channels, scratch.patch_weights)
         self.start_tile(arrays, y0, rows, x0 + first, columns, &scratch.patch_map)
-        self.pack(arrays, arrays.x.data + segment.n * arrays.x.batch + g * self.channels * arrays.x.channel,
-                  &scratch.outer, &scratch.patch_map, scratch.patch)
+        if self.parts > 1:
+            self.pack_parts(arrays, self.group_of(arrays, segment, g), &scratch.patch_map, scratch.patch)
+        else:
+            self.pack(arrays, self.group_of(arrays, segment, g), &scratch.outer, &scratch.patch_map, scratch.patch)
         tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
         tile.taps, tile.n_taps = self.tap_offsets, TAPS
         tile.weights = scratch.patch_weights
@@ -660,6 +714,14 @@ cdef class Driver(Geometry):
             for x in range(columns):
                 memcpy(scratch.results + (r * self.result_pitch + (first + x) * self.lanes) * item,
                        scratch.again + x * self.panel * item + v * vector, vector)
+
+    cdef void pack_parts(self, const Arrays *arrays, const char *x, const TileMap *map, char *packed) noexcept nogil:
+        """What `pack` does, for channels that are parts of elements."""
+        cdef ptrdiff_t c
+        for c in range(self.channels):
+            self.load_x(packed + c * self.channel_pitch * self.computed_bytes, self.pitch,
+                        x + c // self.parts * arrays.x.channel + c % self.parts * self.computed_bytes, map.row_offset,
+                        map.rows + self.row_count[0] - 1, arrays.x.x, &map.columns[0])
 
     cdef void gemm_row(self, fc_gemm_tile *tile, const char *src, char *dst, ptrdiff_t stride,
                        ptrdiff_t columns) noexcept nogil:

@@ -6,6 +6,8 @@
 int fc_cpu_has_x86_v2(void);
 int fc_cpu_has_x86_v3(void);
 int fc_cpu_has_x86_v4(void);
+int fc_cpu_has_x86_v4_vnni(void);
+int fc_cpu_has_x86_v4_amx(void);
 #endif
 
 #endif

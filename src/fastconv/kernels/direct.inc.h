@@ -302,10 +302,12 @@ FC_INLINE void FC_ID(line_block)(const fc_direct_tile *tile, ptrdiff_t y, ptrdif
         if (PARTS == 2)
             acc.v[v][PARTS - 1] = (FC_ID(vec)){0};
     }
-    /* Equal groups: a last one of few columns would load much for little. */
+    /* Equal groups: a last one of few columns would load much for little. In order, there is a single one. */
+    if (tile->in_order)
+        FC_ID(line_columns)(&acc, src, weights, 0, tile->n_columns, 1, vectors);
     const ptrdiff_t units = (tile->n_columns + LINE_LANES - 1) / LINE_LANES;
     const ptrdiff_t groups = (units + LINE_GROUP - 1) / LINE_GROUP, wide = (units + groups - 1) / groups * LINE_LANES;
-    for (ptrdiff_t k = 0; k < tile->n_columns; k += wide) {
+    for (ptrdiff_t k = tile->in_order ? tile->n_columns : 0; k < tile->n_columns; k += wide) {
         const ptrdiff_t left = tile->n_columns - k;
         FC_ID(line_group)(&acc, src + k * PARTS, weights + k * PARTS, left < wide ? left : wide, vectors);
     }

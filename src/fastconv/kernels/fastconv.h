@@ -84,9 +84,9 @@ typedef struct {
 } fc_plane;
 
 /* dst[r][x] = bias + sum over planes p, rows i, columns j of src[p.src + (r + i) * src_pitch + x + columns[j]] * w,
- * in that order, but for a kernel of one row of neighbouring columns: these are cut into equal groups of at most 256
- * bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps nothing
- * else. With slack, rows of src and of dst may be touched up to round_up(width, lanes) elements. Without, width >=
+ * in that order, but for a kernel of one row of neighbouring columns unless in_order: these are cut into equal groups of
+ * at most 256 bytes (complex: 128), and in a group column j is followed by those 64, 128 ... bytes behind it. dst overlaps
+ * nothing else. With slack, rows of src and of dst may be touched up to round_up(width, lanes) elements. Without, width >=
  * lanes, and where the last vectors of a row would reach beyond it they are moved back and some outputs are computed
  * twice. */
 typedef struct {
@@ -102,6 +102,7 @@ typedef struct {
     ptrdiff_t dst_pitch;
     ptrdiff_t height, width;  /* >= 1 */
     int slack;
+    int in_order;
 } fc_direct_tile;
 
 typedef void fc_direct(const fc_direct_tile *tile);
@@ -185,6 +186,46 @@ typedef void fc_gemm(const fc_gemm_tile *tile);
 /* panel[k][j] = weights[j * row_pitch + k] for j < rows, and 0 for rows <= j < gemm_columns. */
 typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows, ptrdiff_t k_size);
 
+/* The same sums with pixels in the lanes: `pixels` neighbours, up to pixels_vectors vectors of them, against the weights
+ * of some output channels, which are read where they are.
+ *
+ *     product k of pixel p and output channel o:  src[offsets[k] + p] * weights[o * weight_pitch + k]
+ *
+ * Writes dst[o * dst_pitch + p] = bias[o] + the products in their order, or what dst holds instead of the bias. Where
+ * the pixels do not fill a vector, a whole one of src and of dst is touched; else nothing beyond the pixels is.
+ */
+typedef struct {
+    const void *src;
+    const ptrdiff_t *offsets;
+    ptrdiff_t n_products;
+    const void *weights;
+    ptrdiff_t weight_pitch;
+    const void *bias;  /* channels_out elements, or NULL for zero */
+    int accumulate;    /* start from dst */
+    void *dst;
+    ptrdiff_t dst_pitch;
+    ptrdiff_t pixels, channels_out;  /* >= 1 */
+} fc_pixels_tile;
+
+typedef void fc_pixels(const fc_pixels_tile *tile);
+
+/* Pixels of several packed rows, side by side for each product: dst[k * dst_pitch + to ...] = src[offsets[k] + from ...]
+ * for every move, a whole vector each. They are made in their order, so that one may overwrite what the one before wrote
+ * too much; the last of a product reaches into the next one's part of dst. */
+typedef struct { ptrdiff_t from, to; } fc_move;
+
+typedef struct {
+    const void *src;
+    const ptrdiff_t *offsets;
+    ptrdiff_t n_products;
+    const fc_move *moves;
+    ptrdiff_t n_moves;
+    void *dst;
+    ptrdiff_t dst_pitch;
+} fc_unroll;
+
+typedef void fc_unroll_pixels(const fc_unroll *step);
+
 /* Weights of one input channel on their way to a panel: n taps of some output channels, of any strides and alignment.
  * Output channel j of tap t becomes panel[rows[t * step]][j], which is 0 for channels_out <= j < gemm_columns; taps whose
  * row is negative are left out. */
@@ -202,6 +243,29 @@ typedef void fc_pack_taps(void *panel, const fc_taps *taps);
  * and phase_pitch. A vector behind the last element of a row of src may be read. */
 typedef void fc_interleave(void *dst, ptrdiff_t dst_pitch, const void *src, ptrdiff_t phase_pitch, ptrdiff_t src_pitch,
                            ptrdiff_t phases, ptrdiff_t rows, ptrdiff_t n);
+
+/* A depthwise convolution, lanes = channels. Vector v of them begins at channel c = first + v * lanes, the last vector at
+ * channel `last`, and
+ *
+ *     dst[r][x] = bias[v] + sum over taps t, in this order, of samples[r * row_step + x * step + taps[t]][c] * weights[v][t]
+ *
+ * where samples holds addresses of channel 0, of any alignment, and dst is the place of channel `first`. If run is 3, 5
+ * or 7, taps are in runs of so many whose entries in samples follow each other. Some outputs are computed twice.
+ */
+typedef struct {
+    const char *const *samples;
+    ptrdiff_t row_step, step;
+    const ptrdiff_t *taps;
+    ptrdiff_t n_taps, run;
+    const void *weights;  /* [vector][tap][lanes], aligned to the vector */
+    const void *bias;     /* [vector][lanes] */
+    ptrdiff_t vectors, first, last;
+    void *dst;
+    ptrdiff_t dst_pixel_bytes, dst_row_bytes;
+    ptrdiff_t height, width;  /* >= 1 */
+} fc_depthwise_tile;
+
+typedef void fc_depthwise(const fc_depthwise_tile *tile);
 
 /* A transform along one axis: n complex points, split by radices of 2, 3, 4 or 5, level after level. For each block of
  * each level there are radix - 1 complex twiddles of the compute type: w, w^2, ... or, for radix 4, w^2, w, w^3. */
@@ -299,6 +363,10 @@ typedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride,
 typedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
                               ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
 
+/* dst[c * dst_pitch + r] = column c of row r of src, whose rows are row_stride_bytes apart and at any alignment. */
+typedef void fc_turn(void *dst, ptrdiff_t dst_pitch, const char *src, ptrdiff_t row_stride_bytes, ptrdiff_t rows,
+                     ptrdiff_t columns);
+
 /* Winograd's kernels of one type. */
 typedef struct {
     fc_winograd_transform *input, *weights, *output;
@@ -307,6 +375,44 @@ typedef struct {
     fc_scatter_lanes *scatter;
 } fc_winograd_kernels;
 
+/* Gradients of weights on one tile of positions: for each channel and tap, a row of the result,
+ *
+ *     products  dst[v][row][lane] += sum over positions (y, x) of sample * grad[v][position][lane], a lane being an output
+ *               channel; [position] is y * width + x
+ *     dots      dst[row], a vector whose lanes add up to the sum over positions of sample * grad[y][x], of one channel
+ *
+ *     sample    src[channel * channel_pitch + taps[tap] + y * src_pitch + x]
+ *
+ * Where width < lanes, dots may read rows of src and of grad up to a whole vector. */
+typedef struct {
+    const void *src;
+    ptrdiff_t channels, channel_pitch;
+    const ptrdiff_t *taps;
+    ptrdiff_t n_taps;
+    ptrdiff_t src_pitch;
+    const void *grad;
+    ptrdiff_t grad_pitch;     /* from one v, or one y, to the next */
+    ptrdiff_t height, width;  /* >= 1 */
+    void *dst;
+    ptrdiff_t dst_pitch;      /* from one v to the next */
+    ptrdiff_t vectors;        /* from 1 to those of fc_gradient_kernels */
+    int accumulate;           /* add to what dst holds, else overwrite it */
+    const void *const *ahead; /* n_ahead lines, which are fetched meanwhile */
+    ptrdiff_t n_ahead;
+} fc_gradient_tile;
+
+typedef void fc_gradient(const fc_gradient_tile *tile);
+
+/* dst[i] = the sum of all lanes of src[i][lanes], for i < n. */
+typedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n);
+
+/* The kernels of gradients of one type. */
+typedef struct {
+    fc_gradient *products, *dots;
+    fc_gradient_totals *totals;
+    ptrdiff_t vectors;  /* most of a panel of products */
+    ptrdiff_t rows;     /* in registers at once, of such a panel */
+} fc_gradient_kernels;
 typedef enum {
     FC_IDENTITY, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SIGMOID, FC_SILU, FC_GELU, FC_HARDSWISH, FC_TANH
 } fc_activation;
@@ -327,40 +433,66 @@ typedef struct {
 
 typedef void fc_epilogue(const fc_epilogue_tile *tile);
 
-/* Gradients of weights on one tile of positions: for each channel and tap, a row of the result,
+/* Products of bytes: unsigned samples times signed weights, summed modulo 2^32 for FC_INT8_COLUMNS output channels. A
+ * strip is `pixels` neighbours of a packed tile; a run is neighbouring bytes of it that meet neighbouring weights.
  *
- *     products  dst[v][row][lane] += sum over positions (y, x) of sample * grad[v][position][lane], a lane being an output
- *               channel; [position] is y * width + x
- *     dots      dst[row][lane] += sum over y and every x = lane modulo lanes of sample * grad[y][x], one output channel
+ *     packed tile   [row][column][channel]
+ *     strip         pixel r at src (of the second strip: second) + r * pixel_pitch
+ *     weights       [run][quad][FC_INT8_COLUMNS][4], zeros behind the bytes of a run
+ *     sums          [strip][pixel][FC_INT8_COLUMNS]
  *
- *     sample    src[channel * channel_pitch + taps[tap] + y * src_pitch + x]
- *
- * The rows of src and of grad may be read up to round_up(width, lanes) elements by dots. */
+ * All of `quads` * 4 bytes of each run are read. Weights and sums are aligned to 64 bytes. */
+enum { FC_INT8_COLUMNS = 32 };
+
 typedef struct {
-    const void *src;
-    ptrdiff_t channels, channel_pitch;
-    const ptrdiff_t *taps;
-    ptrdiff_t n_taps;
-    ptrdiff_t src_pitch;
-    const void *grad;
-    ptrdiff_t grad_pitch;     /* from one v, or one y, to the next */
-    ptrdiff_t height, width;  /* >= 1 */
-    void *dst;
-    ptrdiff_t dst_pitch;      /* from one v to the next */
-    ptrdiff_t vectors;        /* 1 or gemm_vectors */
-    int accumulate;           /* add to what dst holds, else overwrite it */
-} fc_gradient_tile;
+    const uint8_t *src, *second;
+    ptrdiff_t strips; /* 1 or 2 */
+    ptrdiff_t pixels; /* 1 to int8_pixels */
+    ptrdiff_t pixel_pitch;
+    const ptrdiff_t *runs; /* the first byte of each, from src or second on */
+    ptrdiff_t n_runs;
+    ptrdiff_t quads; /* of a run, a multiple of chunk */
+    ptrdiff_t chunk; /* 1 to int8_chunk, as it was begun with */
+    const int8_t *weights;
+    int32_t *sums;
+} fc_int8_tile;
 
-typedef void fc_gradient(const fc_gradient_tile *tile);
+typedef void fc_int8(const fc_int8_tile *tile);
 
-/* dst[i] = the sum of all lanes of src[i][lanes], for i < n. */
-typedef void fc_gradient_totals(void *dst, const void *src, ptrdiff_t n);
+/* What a thread calls before the first of such tiles, which all have these sizes, and behind the last. */
+typedef void fc_int8_begin(ptrdiff_t pixels, ptrdiff_t chunk);
+typedef void fc_int8_end(void);
 
-/* The kernels of gradients of one type. */
+/* n pixels of an array of any strides to [pixel: pixel_pitch][channel], each byte XOR flip. */
+typedef void fc_gather_bytes(uint8_t *dst, ptrdiff_t pixel_pitch, const uint8_t *src, ptrdiff_t pixel_stride,
+                             ptrdiff_t channel_stride, ptrdiff_t channels, ptrdiff_t n, uint8_t flip);
+
+/* n weights of one output channel, each XOR flip, from byte `position` of a run on; returns their sum. `column` is that
+ * channel's first quad of the run. */
+typedef int32_t fc_pack_quads(int8_t *column, ptrdiff_t position, const uint8_t *src, ptrdiff_t stride, ptrdiff_t n,
+                              uint8_t flip);
+
+/* What becomes of the sums of a strip, modulo 2^32: sums + base - windows * w_zero. To make bytes of that: times scale,
+ * from low to high, rounded half to even, plus zero. Results are bytes, or integers of 32 bits:
+ *
+ *     channels first    [channel: channel_stride bytes][pixel], and with any results behind the last pixel 16 whole
+ *                       bytes or a multiple of them
+ *     channels last     [pixel: pixel_stride bytes][channel]
+ *
+ * Sums and windows of up to 15 pixels behind the last one are read. */
 typedef struct {
-    fc_gradient *products, *dots;
-    fc_gradient_totals *totals;
-} fc_gradient_kernels;
+    const int32_t *sums;          /* [pixel][FC_INT8_COLUMNS] */
+    const int32_t *windows;       /* as sums, of the samples alone; or NULL */
+    const int32_t *base, *w_zero; /* FC_INT8_COLUMNS each, as scale; aligned to 64 bytes */
+    const float *scale;
+    float low, high;              /* at most 2^10 away from 0 */
+    int zero;
+    void *dst;                    /* the first channel of the first pixel, at any alignment */
+    ptrdiff_t pixel_stride, channel_stride;
+    ptrdiff_t pixels, channels;   /* channels <= FC_INT8_COLUMNS */
+} fc_int8_store;
+
+typedef void fc_store_int8(const fc_int8_store *store);
 
 /* Runs `rounds` rounds of independent multiply-adds in registers; returns the floating point operations done. */
 typedef double fc_fma_chain(ptrdiff_t rounds);
@@ -373,6 +505,8 @@ typedef struct {
     ptrdiff_t direct_vectors;  /* for real types; half as many for complex ones */
     ptrdiff_t gemm_pixels;     /* register tile of the GEMM kernels */
     ptrdiff_t gemm_vectors;
+    ptrdiff_t pixels_rows;     /* register tile with pixels in the lanes: output channels x vectors of pixels */
+    ptrdiff_t pixels_vectors;
     fc_load_rows *load_rows[FC_STORAGE_KINDS];
     fc_store_rows *store_rows[FC_STORAGE_KINDS];
     fc_direct *direct[FC_COMPUTE_TYPES];
@@ -381,14 +515,26 @@ typedef struct {
     fc_sum *sum[2];                /* FC_F32, FC_F64 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
+    fc_pixels *pixels[2];          /* FC_F32, FC_F64 */
+    fc_unroll_pixels *unroll[2];   /* FC_F32, FC_F64 */
+    fc_turn *turn[2];              /* of 4 and of 8 bytes */
     fc_pack_taps *pack_taps[2];    /* FC_F32, FC_F64 */
     fc_interleave *interleave[2];  /* FC_F32, FC_F64 */
+    fc_depthwise *depthwise[2];    /* FC_F32, FC_F64 */
     fc_fft_forward *fft_columns[2], *fft_rows[2];  /* of float and of double parts */
     fc_fft_back *fft_back[2];
     fc_winograd_kernels winograd[2]; /* FC_F32, FC_F64 */
-    fc_epilogue *epilogue[2];        /* FC_F32, FC_F64 */
     fc_gradient_kernels gradient[2]; /* FC_F32, FC_F64 */
+    fc_epilogue *epilogue[2];        /* FC_F32, FC_F64 */
     fc_fma_chain *fma_chain[2];    /* FC_F32, FC_F64 */
+    ptrdiff_t int8_pixels;         /* register tile of the kernel for bytes */
+    ptrdiff_t int8_chunk;
+    fc_int8_begin *int8_begin;
+    fc_int8_end *int8_end;
+    fc_int8 *int8;
+    fc_gather_bytes *gather_bytes;
+    fc_pack_quads *pack_quads;
+    fc_store_int8 *store_requantised, *store_requantised_last, *store_sums;
 } fc_level;
 
 /* Every level this library was compiled with, the best first, NULL behind the last. */

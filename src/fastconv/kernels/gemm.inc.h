@@ -25,9 +25,10 @@ FC_INLINE void FC_ID(transpose)(FC_ID(vec) rows[FC_LANES]) {
 }
 
 /* Channels first: pixels are neighbours in dst, so the lanes turn from channels into pixels. */
-FC_INLINE void FC_ID(store_channels_first)(FC_ID(vec) acc[][FC_GEMM_VECTORS], const fc_gemm_tile *tile, int pixels) {
+FC_INLINE void FC_ID(store_channels_first)(FC_ID(vec) acc[][FC_GEMM_VECTORS], const fc_gemm_tile *tile, int pixels,
+                                           int vectors) {
     FC_UNROLL
-    for (int v = 0; v < FC_GEMM_VECTORS; v++) {
+    for (int v = 0; v < vectors; v++) {
         FC_UNROLL
         for (int first = 0; first < pixels; first += FC_LANES) {
             const int n = pixels - first < FC_LANES ? pixels - first : FC_LANES;
@@ -60,12 +61,12 @@ static __attribute__((noinline)) void FC_ID(store_any)(const FC_T *acc, const fc
     }
 }
 
-FC_INLINE void FC_ID(gemm_pixels)(const fc_gemm_tile *tile, int pixels) {
+FC_INLINE void FC_ID(gemm_pixels)(const fc_gemm_tile *tile, int pixels, int vectors) {
     FC_ID(vec) acc[FC_GEMM_PIXELS][FC_GEMM_VECTORS];
     FC_UNROLL
     for (int r = 0; r < pixels; r++) {
         FC_UNROLL
-        for (int v = 0; v < FC_GEMM_VECTORS; v++)
+        for (int v = 0; v < vectors; v++)
             acc[r][v] = FC_ID(load)((const FC_T *)tile->bias + v * FC_LANES);
     }
     const FC_T *weights = tile->weights, *src = tile->src;
@@ -75,23 +76,23 @@ FC_INLINE void FC_ID(gemm_pixels)(const fc_gemm_tile *tile, int pixels) {
             const FC_T *x = src + taps[t], *second = x + tile->gap;
             FC_ID(vec) w[FC_GEMM_VECTORS];
             FC_UNROLL
-            for (int v = 0; v < FC_GEMM_VECTORS; v++)
+            for (int v = 0; v < vectors; v++)
                 w[v] = FC_ID(load)(weights + v * FC_LANES);
             FC_UNROLL
             for (int r = 0; r < pixels; r++) {
                 FC_UNROLL
-                for (int v = 0; v < FC_GEMM_VECTORS; v++)
+                for (int v = 0; v < vectors; v++)
                     acc[r][v] += w[v] * (r < (pixels + 1) / 2 ? x : second)[r];
             }
         }
     }
     if (tile->pixel_pitch == 1) {
-        FC_ID(store_channels_first)(acc, tile, pixels);
-    } else if (tile->channel_out_pitch == 1 && tile->channels_out == COLUMNS) {
+        FC_ID(store_channels_first)(acc, tile, pixels, vectors);
+    } else if (tile->channel_out_pitch == 1 && tile->channels_out == vectors * FC_LANES) {
         FC_UNROLL
         for (int r = 0; r < pixels; r++) {
             FC_UNROLL
-            for (int v = 0; v < FC_GEMM_VECTORS; v++)
+            for (int v = 0; v < vectors; v++)
                 *(FC_ID(vec_memory) *)((FC_T *)tile->dst + r * tile->pixel_pitch + v * FC_LANES) = acc[r][v];
         }
     } else {
@@ -99,19 +100,23 @@ FC_INLINE void FC_ID(gemm_pixels)(const fc_gemm_tile *tile, int pixels) {
         FC_UNROLL
         for (int r = 0; r < pixels; r++) {
             FC_UNROLL
-            for (int v = 0; v < FC_GEMM_VECTORS; v++)
+            for (int v = 0; v < vectors; v++)
                 *(FC_ID(vec_memory) *)(flat + (r * FC_GEMM_VECTORS + v) * FC_LANES) = acc[r][v];
         }
         FC_ID(store_any)(flat, tile);
     }
 }
 
-/* One copy of the loop a tile height, so that the accumulators of each are registers. */
+/* One copy of the loop a tile height, so that the accumulators of each are registers, and of these one where output
+ * channels fill no more than a vector. */
 static void FC_ID(gemm)(const fc_gemm_tile *tile) {
-#define CASE(n)                                 \
-    case n:                                     \
-        if (n <= FC_GEMM_PIXELS)                \
-            FC_ID(gemm_pixels)(tile, n);        \
+    const int few = tile->channels_out <= FC_LANES;
+#define CASE(n)                                                  \
+    case n:                                                      \
+        if (n <= FC_GEMM_PIXELS && few)                          \
+            FC_ID(gemm_pixels)(tile, n, 1);                      \
+        else if (n <= FC_GEMM_PIXELS)                            \
+            FC_ID(gemm_pixels)(tile, n, FC_GEMM_VECTORS);        \
         break
     switch (tile->pixels) {
         CASE(1); CASE(2); CASE(3); CASE(4); CASE(5); CASE(6); CASE(7);

@@ -9,6 +9,24 @@
  */
 #define DOT_ROWS 12
 
+#define ROWS_OF(vectors) \
+    ((vectors) == FC_GRADIENT_VECTORS ? FC_GRADIENT_ROWS : (vectors) == 3 ? 9 : FC_GEMM_PIXELS)
+
+/* A few lines at a time, and some work in between: only a dozen can be on their way. */
+#define FETCHED 6
+#define FETCH_POSITIONS 16
+
+/* Lines number first..last - 1 of what is wanted next. */
+FC_INLINE void FC_ID(gradient_fetch)(const fc_gradient_tile *tile, ptrdiff_t first, ptrdiff_t last) {
+    for (ptrdiff_t i = first; i < last; i++)
+        __builtin_prefetch(tile->ahead[i]);
+}
+
+/* The first line for the register tile that begins with row `first`. */
+FC_INLINE ptrdiff_t FC_ID(gradient_share)(const fc_gradient_tile *tile, ptrdiff_t first) {
+    return first * tile->n_ahead / (tile->channels * tile->n_taps);
+}
+
 /* The first elements of `rows` rows of the matrix, from row number `first` on. */
 FC_INLINE void FC_ID(gradient_rows)(const FC_T **x, const fc_gradient_tile *tile, ptrdiff_t first, int rows) {
     ptrdiff_t channel = first / tile->n_taps, tap = first % tile->n_taps;
@@ -29,7 +47,9 @@ FC_INLINE void FC_ID(gradient_add)(const fc_gradient_tile *tile, FC_T *dst, FC_I
 
 FC_INLINE void FC_ID(gradient_product)(const fc_gradient_tile *tile, ptrdiff_t first, int rows, int vectors) {
     const FC_T *x[FC_GEMM_PIXELS], *grad = tile->grad;
-    FC_ID(vec) acc[FC_GEMM_PIXELS][FC_GEMM_VECTORS];
+    FC_ID(vec) acc[FC_GEMM_PIXELS][FC_GRADIENT_VECTORS];
+    ptrdiff_t line = FC_ID(gradient_share)(tile, first);
+    const ptrdiff_t last_line = FC_ID(gradient_share)(tile, first + rows);
     FC_ID(gradient_rows)(x, tile, first, rows);
     FC_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -38,16 +58,23 @@ FC_INLINE void FC_ID(gradient_product)(const fc_gradient_tile *tile, ptrdiff_t f
             acc[r][v] = (FC_ID(vec)){0};
     }
     for (ptrdiff_t y = 0; y < tile->height; y++) {
-        for (ptrdiff_t i = y * tile->src_pitch, stop = i + tile->width; i < stop; i++, grad += FC_LANES) {
-            FC_ID(vec) g[FC_GEMM_VECTORS];
-            FC_UNROLL
-            for (int v = 0; v < vectors; v++)
-                g[v] = FC_ID(load)(grad + v * tile->grad_pitch);
-            FC_UNROLL
-            for (int r = 0; r < rows; r++) {
+        const ptrdiff_t end = y * tile->src_pitch + tile->width;
+        for (ptrdiff_t i = end - tile->width; i < end;) {
+            const ptrdiff_t stop = end - i < 2 * FETCH_POSITIONS ? end : i + FETCH_POSITIONS;
+            const ptrdiff_t fetched = last_line - line < FETCHED ? last_line : line + FETCHED;
+            FC_ID(gradient_fetch)(tile, line, fetched);
+            line = fetched;
+            for (; i < stop; i++, grad += FC_LANES) {
+                FC_ID(vec) g[FC_GRADIENT_VECTORS];
                 FC_UNROLL
                 for (int v = 0; v < vectors; v++)
-                    acc[r][v] += g[v] * x[r][i];
+                    g[v] = FC_ID(load)(grad + v * tile->grad_pitch);
+                FC_UNROLL
+                for (int r = 0; r < rows; r++) {
+                    FC_UNROLL
+                    for (int v = 0; v < vectors; v++)
+                        acc[r][v] += g[v] * x[r][i];
+                }
             }
         }
     }
@@ -63,7 +90,7 @@ FC_INLINE void FC_ID(gradient_product)(const fc_gradient_tile *tile, ptrdiff_t f
 FC_INLINE void FC_ID(gradient_product_of)(const fc_gradient_tile *tile, ptrdiff_t first, ptrdiff_t rows, int vectors) {
 #define CASE(n)                                                \
     case n:                                                    \
-        if (n <= FC_GEMM_PIXELS)                               \
+        if (n <= ROWS_OF(vectors))                             \
             FC_ID(gradient_product)(tile, first, n, vectors);  \
         break
     switch (rows) {
@@ -73,14 +100,20 @@ FC_INLINE void FC_ID(gradient_product_of)(const fc_gradient_tile *tile, ptrdiff_
 #undef CASE
 }
 
-static void FC_ID(gradient_products)(const fc_gradient_tile *tile) {
-    const ptrdiff_t rows = tile->channels * tile->n_taps, groups = (rows + FC_GEMM_PIXELS - 1) / FC_GEMM_PIXELS;
+FC_INLINE void FC_ID(gradient_vectors)(const fc_gradient_tile *tile, int vectors) {
+    const ptrdiff_t rows = tile->channels * tile->n_taps, groups = (rows + ROWS_OF(vectors) - 1) / ROWS_OF(vectors);
     for (ptrdiff_t g = 0; g < groups; g++) {
         const ptrdiff_t first = g * rows / groups, stop = (g + 1) * rows / groups;
-        if (tile->vectors == FC_GEMM_VECTORS)
-            FC_ID(gradient_product_of)(tile, first, stop - first, FC_GEMM_VECTORS);
-        else
-            FC_ID(gradient_product_of)(tile, first, stop - first, 1);
+        FC_ID(gradient_product_of)(tile, first, stop - first, vectors);
+    }
+}
+
+static void FC_ID(gradient_products)(const fc_gradient_tile *tile) {
+    switch (tile->vectors) {
+        case 1: FC_ID(gradient_vectors)(tile, 1); break;
+        case 2: FC_ID(gradient_vectors)(tile, 2); break;
+        case 3: FC_ID(gradient_vectors)(tile, FC_GRADIENT_VECTORS < 3 ? 1 : 3); break;
+        default: FC_ID(gradient_vectors)(tile, FC_GRADIENT_VECTORS); break;
     }
 }
 
@@ -93,29 +126,33 @@ FC_INLINE FC_ID(vec) FC_ID(masked)(FC_ID(vec) value, FC_ID(lane_mask) mask) {
 FC_INLINE void FC_ID(gradient_dot)(const fc_gradient_tile *tile, ptrdiff_t first, int rows) {
     const FC_T *x[DOT_ROWS];
     const ptrdiff_t whole = tile->width / FC_LANES * FC_LANES, rest = tile->width - whole;
+    /* The last vector of a row ends with it and counts in its upper lanes, unless the row is shorter than a vector. */
+    const ptrdiff_t last = whole ? tile->width - FC_LANES : 0;
+    const ptrdiff_t line = FC_ID(gradient_share)(tile, first), lines = FC_ID(gradient_share)(tile, first + rows) - line;
     FC_ID(vec) acc[DOT_ROWS];
-    FC_ID(lane_mask) mask;
+    FC_ID(lane_mask) mask = (FC_ID(vec)){0} != (FC_ID(vec)){0};
     for (int i = 0; i < FC_LANES; i++)
-        mask[i] = i < rest ? -1 : 0;
+        mask[i] = (whole ? i >= FC_LANES - rest : i < rest) ? -1 : 0;
     FC_ID(gradient_rows)(x, tile, first, rows);
     FC_UNROLL
     for (int r = 0; r < rows; r++)
         acc[r] = (FC_ID(vec)){0};
     for (ptrdiff_t y = 0; y < tile->height; y++) {
         const FC_T *grad = (const FC_T *)tile->grad + y * tile->grad_pitch;
-        ptrdiff_t i = y * tile->src_pitch;
-        for (const FC_T *stop = grad + whole; grad < stop; i += FC_LANES, grad += FC_LANES) {
-            const FC_ID(vec) g = FC_ID(load)(grad);
+        const ptrdiff_t at = y * tile->src_pitch;
+        FC_ID(gradient_fetch)(tile, line + y * lines / tile->height, line + (y + 1) * lines / tile->height);
+        for (ptrdiff_t i = 0; i < whole; i += FC_LANES) {
+            const FC_ID(vec) g = FC_ID(load)(grad + i);
             FC_UNROLL
             for (int r = 0; r < rows; r++)
-                acc[r] += g * FC_ID(load)(x[r] + i);
+                acc[r] += g * FC_ID(load)(x[r] + at + i);
         }
-        /* Behind the row lie samples that may be Inf or NaN, which a gradient of zero would not silence. */
+        /* The other lanes hold samples that may be Inf or NaN, which a gradient of zero would not silence. */
         if (rest) {
-            const FC_ID(vec) g = FC_ID(masked)(FC_ID(load)(grad), mask);
+            const FC_ID(vec) g = FC_ID(masked)(FC_ID(load)(grad + last), mask);
             FC_UNROLL
             for (int r = 0; r < rows; r++)
-                acc[r] += g * FC_ID(masked)(FC_ID(load)(x[r] + i), mask);
+                acc[r] += g * FC_ID(masked)(FC_ID(load)(x[r] + at + last), mask);
         }
     }
     FC_UNROLL
@@ -153,3 +190,6 @@ static void FC_ID(gradient_totals)(void *dst, const void *src, ptrdiff_t n) {
 }
 
 #undef DOT_ROWS
+#undef FETCHED
+#undef FETCH_POSITIONS
+#undef ROWS_OF

@@ -6,10 +6,23 @@
  *     FC_DIRECT_VECTORS
  *     FC_GEMM_PIXELS      register tile of the GEMM kernels
  *     FC_GEMM_VECTORS
+ *     FC_PIXELS_ROWS      the same with pixels in the lanes
+ *     FC_PIXELS_VECTORS
+ *     FC_INT8             name of the kernel for bytes, with FC_INT8_VNNI or FC_INT8_MADD, see int8.inc.h
+ *     FC_INT8_PIXELS      its register tile
+ *     FC_INT8_CHUNK
+ *
+ * With FC_TABLE_ONLY, a level whose other kernels are those of the level before it in the same file.
  *
  * No system header may be included from here on: its inline functions would be compiled for the level too.
  */
+#ifndef FC_TABLE_ONLY
 #include "simd.inc.h"
+
+/* Register tile of the gradients of weights. With 32 registers, 6 rows x 4 vectors take as many multiply-adds as
+ * 12 x 2, and fewer other instructions. */
+#define FC_GRADIENT_VECTORS (FC_GEMM_PIXELS * FC_GEMM_VECTORS > 16 ? 4 : FC_GEMM_VECTORS)
+#define FC_GRADIENT_ROWS (FC_GRADIENT_VECTORS == 4 ? 6 : FC_GEMM_PIXELS)
 
 #define FC_UNFUSED 0
 
@@ -22,10 +35,13 @@
 #include "sum.inc.h"
 #include "mirror.inc.h"
 #include "gemm.inc.h"
+#include "pixels.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
-#include "epilogue.inc.h"
+#include "turn.inc.h"
 #include "gradient.inc.h"
+#include "depthwise.inc.h"
+#include "epilogue.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -48,10 +64,13 @@
 #include "mirror.inc.h"
 #include "fold.inc.h"
 #include "gemm.inc.h"
+#include "pixels.inc.h"
 #include "fft.inc.h"
 #include "winograd.inc.h"
-#include "epilogue.inc.h"
+#include "turn.inc.h"
 #include "gradient.inc.h"
+#include "depthwise.inc.h"
+#include "epilogue.inc.h"
 #include "peak.inc.h"
 #undef FC_NAME
 #undef FC_COMPLEX
@@ -101,6 +120,9 @@
 #undef FC_UNFUSED
 
 #include "rows.inc.h"
+#include "bytes.inc.h"
+#include "int8.inc.h"
+#endif
 
 const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .name = FC_STRING(FC_LEVEL),
@@ -110,6 +132,8 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .direct_vectors = FC_DIRECT_VECTORS,
     .gemm_pixels = FC_GEMM_PIXELS,
     .gemm_vectors = FC_GEMM_VECTORS,
+    .pixels_rows = FC_PIXELS_ROWS,
+    .pixels_vectors = FC_PIXELS_VECTORS,
     .load_rows = {load_copy2, load_copy4, load_copy8, load_copy16, load_u8_u16, load_bool_f32, load_f16_f32,
                   load_u8_f32, load_i8_f32, load_u16_f32, load_i16_f32,
                   load_u8_f64, load_i8_f64, load_u16_f64, load_i16_f64,
@@ -136,8 +160,12 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .sum = {sum_f32, sum_f64},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
+    .pixels = {pixels_f32, pixels_f64},
+    .unroll = {unroll_f32, unroll_f64},
+    .turn = {turn_f32, turn_f64},
     .pack_taps = {pack_taps_f32, pack_taps_f64},
     .interleave = {interleave_f32, interleave_f64},
+    .depthwise = {depthwise_f32, depthwise_f64},
     .fft_columns = {fft_columns_f32, fft_columns_f64},
     .fft_rows = {fft_rows_f32, fft_rows_f64},
     .fft_back = {fft_back_f32, fft_back_f64},
@@ -148,11 +176,21 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
             {winograd_input_f64, winograd_weights_f64, winograd_output_f64, product_f64, gather_lanes_f64,
              scatter_lanes_f64},
         },
-    .epilogue = {epilogue_f32, epilogue_f64},
     .gradient =
         {
-            {gradient_products_f32, gradient_dots_f32, gradient_totals_f32},
-            {gradient_products_f64, gradient_dots_f64, gradient_totals_f64},
+            {gradient_products_f32, gradient_dots_f32, gradient_totals_f32, FC_GRADIENT_VECTORS, FC_GRADIENT_ROWS},
+            {gradient_products_f64, gradient_dots_f64, gradient_totals_f64, FC_GRADIENT_VECTORS, FC_GRADIENT_ROWS},
         },
+    .epilogue = {epilogue_f32, epilogue_f64},
     .fma_chain = {fma_chain_f32, fma_chain_f64},
+    .int8_pixels = FC_INT8_PIXELS,
+    .int8_chunk = FC_INT8_CHUNK,
+    .int8_begin = FC_PASTE(int8_begin_, FC_INT8),
+    .int8_end = FC_PASTE(int8_end_, FC_INT8),
+    .int8 = FC_PASTE(int8_, FC_INT8),
+    .gather_bytes = gather_bytes,
+    .pack_quads = pack_quads,
+    .store_requantised = store_requantised,
+    .store_requantised_last = store_requantised_last,
+    .store_sums = store_sums,
 };

@@ -12,5 +12,10 @@ static int fc_supported_neon(void) { return 1; }
 #define FC_DIRECT_VECTORS 4
 #define FC_GEMM_PIXELS 12
 #define FC_GEMM_VECTORS 2
+#define FC_PIXELS_ROWS 8
+#define FC_PIXELS_VECTORS 3
+#define FC_INT8 plain
+#define FC_INT8_PIXELS 4
+#define FC_INT8_CHUNK 1
 #include "level.inc.h"
 #endif

@@ -5,6 +5,8 @@
 #include "fastconv.h"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 static int fc_supported_x86_v2(void) { return fc_cpu_has_x86_v2(); }
 
 #ifdef __clang__
@@ -20,6 +22,12 @@ static int fc_supported_x86_v2(void) { return fc_cpu_has_x86_v2(); }
 #define FC_DIRECT_VECTORS 2
 #define FC_GEMM_PIXELS 5
 #define FC_GEMM_VECTORS 2
+#define FC_PIXELS_ROWS 2
+#define FC_PIXELS_VECTORS 3
+#define FC_INT8 madd
+#define FC_INT8_MADD
+#define FC_INT8_PIXELS 2
+#define FC_INT8_CHUNK 1
 #include "level.inc.h"
 
 #ifdef __clang__

@@ -349,6 +349,7 @@ static void FC_ID(gather_lanes)(void *dst, const char *src, ptrdiff_t pixel_stri
 /* Channel c of pixel x = src[x][c], for c < channels <= lanes. */
 static void FC_ID(scatter_lanes)(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
                                  ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) {
+    typedef FC_T element __attribute__((aligned(1), may_alias));
     const FC_T *from = src;
     ptrdiff_t x = 0, at[FC_ID(PIECES)];
     int count = 0;
@@ -376,7 +377,7 @@ static void FC_ID(scatter_lanes)(char *dst, ptrdiff_t pixel_stride, ptrdiff_t ch
     }
     for (; x < n; x++) {
         for (ptrdiff_t c = 0; c < channels; c++)
-            *(FC_T *)(dst + x * pixel_stride + c * channel_stride) = from[x * FC_LANES + c];
+            *(element *)(dst + x * pixel_stride + c * channel_stride) = from[x * FC_LANES + c];
     }
 }
 

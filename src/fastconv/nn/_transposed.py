@@ -134,7 +134,9 @@ def conv_transpose2d(
     >>> import numpy as np, fastconv
     >>> image = np.array([[[[1.0, 10.0], [100.0, 1000.0]]]])
     >>> fastconv.nn.conv_transpose2d(image, np.ones((1, 1, 2, 2)), bias=[0.5])
-    array([[[[1.0005e+00, 1.1500e+01, 1.0500e+01]]]])
+    array([[[[   1.5,   11.5,   10.5],
+             [ 101.5, 1111.5, 1010.5],
+             [ 100.5, 1100.5, 1000.5]]]])
     """
     options = (stride, padding, output_padding, groups, dilation, data_format, algorithm, accuracy)
     if out is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _tunables
-from .._problem import ConvProblem
+from .._problem import Axis, ConvProblem
 from ..drivers import direct, levels
 from .tiles import (
     COMPUTE,
@@ -35,9 +35,11 @@ class DirectPlan(TilePlan):
     """Adds the kernel's tables, and how the output is cut into work items."""
 
     planes: np.ndarray  # (n, 3): fc_plane of a packed tile
+    plane_rows: np.ndarray  # the padded row that each plane of a channel and outer tap begins with
     columns: np.ndarray  # offset of each kernel column in a packed row
     plain_columns: np.ndarray  # and in a row of the input itself
-    row_taps: np.ndarray  # kernel rows in the order of the row segments
+    row_taps: np.ndarray  # kernel rows in the order of the planes
+    in_order: bool  # products are added in the order of the taps
     row_blocks: np.ndarray  # edges of the bands of output rows
     chunks: np.ndarray  # edges of the chunks of output columns
     inside_y: tuple[int, int]  # outputs whose window lies inside the input
@@ -85,13 +87,17 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     # Where bands are few, as in one dimension, each is cut into items of its own.
     few = problem.batch * math.prod(axis.out for axis in axes[:-2]) * (len(row_blocks) - 1) < _tunables.FEW_BANDS
     row_work = problem.taps * problem.channels_out * min(tile_rows, y.out)
+    in_order = problem.accuracy == "strict"
+    runs = make_runs(rows, y, in_order)
     tiles = DirectPlan(
         **common(problem, level, compute, axes),
         **layout,
-        planes=make_planes(problem.channels, outer_taps, rows, x.k, layout),
+        planes=make_planes(problem.channels * outer_taps, rows, runs, x.k, layout),
+        plane_rows=runs.first * y.dilation,
         columns=(layout["column_base"][columns.segment] + columns.offset).astype(np.intp),
         plain_columns=np.arange(x.k, dtype=np.intp) * x.dilation,
-        row_taps=row_segment_order(rows),
+        row_taps=runs.taps,
+        in_order=in_order,
         row_blocks=row_blocks,
         chunks=chunks,
         inside_y=inside_y,
@@ -129,13 +135,31 @@ def direct_tile(
     return (tile_rows if fits(tile_rows, tile_columns) else 1), tile_columns
 
 
-def make_planes(channels: int, outer_taps: int, rows: Segments, columns: int, layout: dict[str, Any]) -> np.ndarray:
-    """Return fc_plane for every channel, outer tap and row segment of a packed tile."""
-    kernel_rows = np.bincount(rows.segment, minlength=len(rows.start))
-    weights = np.concatenate([[0], np.cumsum(kernel_rows * columns)])
-    pairs = np.arange(channels * outer_taps)
-    planes = np.empty((len(pairs), len(rows.start), 3), np.intp)
-    planes[:, :, 0] = pairs[:, None] * layout["outer_pitch"] + layout["row_base"]
-    planes[:, :, 1] = pairs[:, None] * weights[-1] + weights[:-1]
-    planes[:, :, 2] = kernel_rows
+class Runs(NamedTuple):
+    """Kernel rows in the order in which they are added up, and how many a plane takes of them."""
+
+    taps: np.ndarray
+    first: np.ndarray  # kernel row of each plane
+    rows: np.ndarray  # of each plane
+
+
+def make_runs(rows: Segments, axis: Axis, in_order: bool) -> Runs:
+    """Return a run for every row segment; a stride leaves them out of order, and then in order every row is one."""
+    taps = row_segment_order(rows)
+    if in_order and axis.stride > 1:
+        taps = np.arange(axis.k, dtype=np.intp)
+        return Runs(taps, taps, np.ones_like(taps))
+    counts = np.bincount(rows.segment, minlength=len(rows.start)).astype(np.intp)
+    return Runs(taps, taps[np.cumsum(counts) - counts], counts)
+
+
+def make_planes(pairs: int, rows: Segments, runs: Runs, columns: int, layout: dict[str, Any]) -> np.ndarray:
+    """Return fc_plane for every pair of a channel and an outer tap, and every run, of a packed tile."""
+    weights = np.concatenate([[0], np.cumsum(runs.rows * columns)])
+    pair = np.arange(pairs)
+    planes = np.empty((pairs, len(runs.rows), 3), np.intp)
+    base = layout["row_base"][rows.segment[runs.first]] + rows.offset[runs.first] * layout["pitch"]
+    planes[:, :, 0] = pair[:, None] * layout["outer_pitch"] + base
+    planes[:, :, 1] = pair[:, None] * weights[-1] + weights[:-1]
+    planes[:, :, 2] = runs.rows
     return planes.reshape(-1, 3)

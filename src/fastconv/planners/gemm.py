@@ -1,4 +1,4 @@
-"""Plans of the implicit GEMM: lanes are output channels."""
+"""Plans of the implicit GEMM: with output channels in the lanes, and which of the two ways to fill them is cheaper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from .. import _tunables
 from .._problem import Axis, ConvProblem, is_float
 from ..drivers import gemm, levels
-from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large, two_axes
+from .pixels import is_pointwise, plan_pixels
+from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -22,25 +23,19 @@ class GemmPlan(TilePlan):
     flattened: bool  # the image is one row
 
 
-def is_pointwise(problem: ConvProblem) -> bool:
-    """Return whether every output depends on the one sample at its own place, and samples can follow each other."""
-    places = problem.spatial_axes
-    if places[-1] - places[0] != len(places) - 1:
-        return False
-    return all(axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0 for axis in problem.axes)
-
-
-def equal_share(total: int, most: int, unit: int) -> int:
-    """Return an equal share of `total`, at most `most` or one unit; whole units where there are several shares."""
-    if total <= most:
-        return max(total, 1)
-    units = max(most // unit, 1)
-    shares = -(-total // (units * unit))
-    return -(-total // (shares * unit)) * unit
-
-
 def plan_gemm(problem: ConvProblem, level: str) -> Choice:
-    """Plan the implicit GEMM: lanes are output channels."""
+    """Plan the implicit GEMM: the cheaper of the two ways to fill the lanes."""
+    choices = plan_channels(problem, level), plan_pixels(problem, level)
+
+    def beyond_limit(choice: Choice) -> bool:
+        limit = problem.max_workspace
+        return choice.driver is not None and limit is not None and choice.driver.workspace_bytes > limit
+
+    return min(choices, key=lambda choice: (beyond_limit(choice), choice.cost))
+
+
+def plan_channels(problem: ConvProblem, level: str) -> Choice:
+    """Plan the implicit GEMM with output channels in the lanes."""
     compute = COMPUTE.get(problem.dtype)
     if compute is None or not is_float(problem.dtype):
         return Choice("gemm", refusal=f"no kernel for {problem.dtype}, only for real floating dtypes")
@@ -50,7 +45,8 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
         return Choice("gemm", refusal=refusal)
     sizes = levels.describe(level)
     axes = two_axes(problem)
-    flattened = is_pointwise(problem)
+    # Arrays whose rows do not follow each other would have to be copied to be one row.
+    flattened = is_pointwise(problem) and problem.max_workspace is None
     if flattened:
         samples = math.prod(axis.n for axis in axes)
         axes = (Axis(1, 1, 1, 1, 1, 0, 0, "constant"), Axis(samples, 1, 1, 1, 1, 0, 0, "constant"))
@@ -95,8 +91,8 @@ def plan_gemm(problem: ConvProblem, level: str) -> Choice:
         flattened=flattened,
     )
     outputs = problem.batch * problem.groups * math.prod(axis.out for axis in axes)
-    # A register tile is computed whole, then stored through a transposition.
-    steps = outputs * panels * sizes["gemm_vectors"]
+    # A register tile is computed in whole vectors, then stored through a transposition.
+    steps = outputs * -(-problem.channels_out // lanes)
     cost = steps * (problem.taps / _tunables.GEMM_EFFICIENCY + _tunables.GEMM_STORE_STEPS)
     cost += problem.batch * problem.groups * problem.taps * math.prod(axis.out for axis in axes) / lanes / y.k / x.k * 2
     if not problem.planned:

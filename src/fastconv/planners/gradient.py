@@ -11,8 +11,7 @@ import numpy as np
 from .. import _tunables
 from .._problem import Axis, ConvProblem
 from ..drivers import gradient, levels
-from .gemm import equal_share
-from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large, two_axes
+from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -24,6 +23,8 @@ class GradientPlan(TilePlan):
     panel: int  # channels out whose gradients are packed together
     channel_block: int
     panel_block: int
+    pack_block: int  # channels packed together
+    most_ahead: int  # lines of samples that are fetched meanwhile
 
 
 def plan_gradient(problem: ConvProblem, level: str) -> Choice:
@@ -38,17 +39,19 @@ def plan_gradient(problem: ConvProblem, level: str) -> Choice:
     lanes = sizes["vector_bytes"] // item
     y, x = axes[-2:]
     dots = prefers_dots(problem.channels_out, x.out, lanes)
-    panel = 1 if dots else sizes["gemm_vectors"] * lanes
+    panel = 1 if dots else min(sizes["gradient_vectors"], max(-(-problem.channels_out // lanes), 1)) * lanes
     tile_rows, tile_columns = tile_shape(
-        y.out, x.out, _tunables.GRADIENT_DOT_BYTES // item if dots else _tunables.GRADIENT_POSITIONS
+        y.out,
+        x.out,
+        max((_tunables.GRADIENT_DOT_BYTES if dots else _tunables.GRADIENT_PANEL_BYTES // panel) // item, 1),
     )
     layout, tap_offsets = packed_tile(axes, lanes, lanes if dots else 1, tile_rows, tile_columns)
     channel_bytes = layout["channel_pitch"] * item
-    sum_bytes = math.prod(axis.k for axis in axes) * (lanes if dots else panel) * item  # of a channel in a panel
+    taps = len(tap_offsets)
+    sum_bytes = taps * (lanes if dots else panel) * item  # of a channel in a panel
     if channel_bytes + sum_bytes > _tunables.GRADIENT_LIMIT_BYTES:
         return Choice("gradient", refusal=f"one channel needs {channel_bytes + sum_bytes} bytes")
-    fits = min(_tunables.GRADIENT_PACKED_BYTES // channel_bytes, _tunables.GRADIENT_SUM_BYTES // sum_bytes)
-    channel_block = equal_share(problem.channels, max(fits, 1), 1)
+    channel_block = equal_share(problem.channels, max(_tunables.GRADIENT_SUM_BYTES // sum_bytes, 1), 1)
     panels = max(-(-problem.channels_out // panel), 1)
     tiles = GradientPlan(
         **common(problem, level, compute, axes),
@@ -58,6 +61,15 @@ def plan_gradient(problem: ConvProblem, level: str) -> Choice:
         panel=panel,
         channel_block=channel_block,
         panel_block=equal_share(panels, max(_tunables.GRADIENT_SUM_BYTES // (sum_bytes * channel_block), 1), 1),
+        pack_block=pack_block(
+            channel_block,
+            taps,
+            _tunables.GRADIENT_PACKED_BYTES // channel_bytes,
+            sizes["gradient_rows"],
+            # Channels that are neighbours are turned into rows a vector at a time.
+            lanes if problem.channel_axis > problem.spatial_axes[-1] else 1,
+        ),
+        most_ahead=_tunables.GRADIENT_AHEAD,
     )
     return Choice("gradient", gradient.Driver(problem, tiles), tiles)
 
@@ -66,6 +78,18 @@ def prefers_dots(channels_out: int, width: int, lanes: int) -> bool:
     """Return whether positions fill the lanes better than channels out do, a load for each multiply-add included."""
     filled = width / (-(-width // lanes) * lanes)
     return channels_out / lanes * _tunables.GRADIENT_DOT_STEPS / filled < -(-channels_out // lanes)
+
+
+def pack_block(channels: int, taps: int, fits: int, rows: int, unit: int) -> int:
+    """Return how many channels to pack together: as fits, in whole units, and so that taps fill the register tiles."""
+
+    def register_tiles(n: int) -> int:
+        blocks, rest = divmod(channels, n)
+        return blocks * -(-n * taps // rows) + -(-rest * taps // rows)
+
+    most = max(min(fits, channels), 1)
+    unit = unit if most >= unit else 1
+    return min(range(most // unit * unit, 0, -unit), key=register_tiles)
 
 
 def tile_shape(height: int, width: int, positions: int) -> tuple[int, int]:

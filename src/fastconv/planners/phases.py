@@ -24,8 +24,7 @@ import numpy as np
 from .. import _tunables
 from .._problem import Axis, ConvProblem
 from ..drivers import levels, phases
-from .gemm import equal_share
-from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large, two_axes
+from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
 
 
 class Phase(NamedTuple):
@@ -149,9 +148,21 @@ def plan_phases(problem: ConvProblem, level: str, make: Make) -> Choice:
     if number > _tunables.PHASES_LIMIT:
         return Choice("phases", refusal=f"up to {number} phases, more than {_tunables.PHASES_LIMIT}")
     together = plan_together(problem, level)
+    if together.driver is not None and fills_lanes(problem, level) and not any(is_large(axis) for axis in problem.axes):
+        return together
     # Where a driver may serve the last two axes, only the others are split first.
     outer = [i for i, axis in enumerate(problem.axes[:-2]) if axis.input_dilation > 1]
     return min((together, plan_split(problem, level, make, outer or None)), key=lambda choice: choice.cost)
+
+
+def fills_lanes(problem: ConvProblem, level: str) -> bool:
+    """Return whether there are output channels for a whole vector."""
+    return problem.channels_out * problem.dtype.itemsize >= levels.describe(level)["vector_bytes"]
+
+
+def is_large(axis: Axis) -> bool:
+    """Return whether phases have three taps, so that algorithms that transform might serve them."""
+    return axis.k > 2 * axis.input_dilation // math.gcd(axis.dilation, axis.input_dilation)
 
 
 def plan_split(problem: ConvProblem, level: str, make: Make, which: Sequence[int] | None) -> Choice:
@@ -213,7 +224,7 @@ def plan_together(problem: ConvProblem, level: str) -> Choice:
         return Choice("phases")
     (union_y, begin_y), (union_x, begin_x) = union_of(parts_y, y), union_of(parts_x, x)
     outer_taps = math.prod(axis.k for axis in axes[:-2])
-    item = compute.dtype.itemsize
+    item: int = compute.dtype.itemsize
     sizes = levels.describe(level)
     panel = sizes["gemm_vectors"] * (sizes["vector_bytes"] // item)
     rows, columns = make_segments(union_y, 1), make_segments(union_x, 1)

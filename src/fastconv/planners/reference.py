@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .._epilogue import cast_into, finish
 from .._problem import ConvProblem, lane_of
 from .._reference import correlate
 from .tiles import Choice
+
+# What NumPy's iterators buffer while they gather by indices, at most.
+NUMPY_BYTES = 256 * 1024
 
 
 def reference_result(problem: ConvProblem, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -33,7 +38,6 @@ def reference_result(problem: ConvProblem, x: np.ndarray, w: np.ndarray, bias: n
 class ReferenceDriver:
     """Runs a problem by its definition, for the dtypes that have no kernel."""
 
-    workspace_bytes = 0
     level_name = "numpy"
     fuses_epilogue = True
 
@@ -41,6 +45,18 @@ class ReferenceDriver:
         self.problem = problem
         # Halves are summed in float32, as the kernels do.
         self.lane = lane_of(problem.dtype)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of all temporary arrays: copies of both operands, the padded input with its indices, sums and terms."""
+        p = self.problem
+        padded = [axis.extent + axis.lo + axis.hi for axis in p.axes]
+        lead = p.batch * p.groups * p.channels
+        elements = 2 * p.x_size + p.w_size + lead * math.prod(padded) + 2 * math.prod(p.out_shape)
+        if p.has_epilogue:
+            # Steps of an activation.
+            elements += 4 * math.prod(p.out_shape)
+        return elements * self.lane.itemsize + 64 * (sum(padded) + lead) + NUMPY_BYTES
 
     def run(
         self,

@@ -219,6 +219,7 @@ class Choice(NamedTuple):
     tiles: TilePlan | None = None
     cost: float = math.inf  # in units of a full vector multiply-add
     refusal: str = ""
+    needed: int = 0  # bytes of workspace, where these are the reason
 
 
 def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
@@ -264,3 +265,12 @@ def too_large(problem: ConvProblem) -> str:
 def share_of(total: int, part: int) -> int:
     """Return how many parts make the total."""
     return total // max(part, 1)
+
+
+def equal_share(total: int, most: int, unit: int) -> int:
+    """Return an equal share of `total`, at most `most` or one unit; whole units where there are several shares."""
+    if total <= most:
+        return max(total, 1)
+    units = max(most // unit, 1)
+    shares = -(-total // (units * unit))
+    return -(-total // (shares * unit)) * unit

@@ -1,0 +1,16 @@
+import numpy as np
+
+from fastconv._quantised import Epilogue, Weights
+from fastconv.planners.quantised import Layout, Tiles
+
+def pack(layout: Layout, w: np.ndarray, flip: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+class Driver:
+    def __init__(self, tiles: Tiles) -> None: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    @property
+    def level_name(self) -> str: ...
+    def run(
+        self, x: np.ndarray, out: np.ndarray, weights: Weights, epilogue: Epilogue, threads: int | None = None
+    ) -> None: ...

@@ -1,0 +1,119 @@
+"""Plans of the implicit GEMM with pixels in the lanes: weights are read where they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import _tunables
+from .._problem import ConvProblem
+from ..drivers import levels, pixels
+from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class PixelsPlan(TilePlan):
+    """Adds where products find their samples, and how the reduction and the output channels are cut."""
+
+    offsets: np.ndarray  # of each product in a packed tile, in the order of the weights
+    block: int  # products between two visits of a sum to memory
+    out_block: int  # output channels of a work item
+    out_step: int  # and those whose weights of a block stay in the cache
+    pointwise: bool
+    joined: bool  # a line of neighbouring pixels is the tile, not one of its rows
+    unrolled: bool
+
+    def describe(self, channels: int) -> str:
+        """Return the tiles in words."""
+        return f"{super().describe(channels)}; pixels in the lanes, weights read where they are"
+
+
+def is_pointwise(problem: ConvProblem) -> bool:
+    """Return whether every output depends on the one sample at its own place, and samples can follow each other."""
+    places = problem.spatial_axes
+    if places[-1] - places[0] != len(places) - 1:
+        return False
+    return all(axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0 for axis in problem.axes)
+
+
+def plan_pixels(problem: ConvProblem, level: str) -> Choice:
+    """Plan the implicit GEMM with pixels in the lanes."""
+    compute = COMPUTE.get(problem.dtype)
+    if compute is None or problem.dtype.char not in "fd":
+        return Choice("gemm", refusal=f"no kernel for {problem.dtype}, only for float32 and float64")
+    if problem.channel_axis < 0:
+        return Choice("gemm", refusal="no channels to sum over")
+    if problem.channel_axis > problem.spatial_axes[-1]:
+        return Choice("gemm", refusal="pixels are not neighbours")
+    if refusal := too_large(problem):
+        return Choice("gemm", refusal=refusal)
+    sizes = levels.describe(level)
+    axes = two_axes(problem)
+    y, x = axes[-2:]
+    outer_taps = math.prod(axis.k for axis in axes[:-2])
+    item = compute.dtype.itemsize
+    lanes = sizes["vector_bytes"] // item
+    wide = sizes["pixels_vectors"] * lanes
+    rows, columns = make_segments(y, lanes), make_segments(x, lanes)
+    tile_columns = equal_share(x.out, _tunables.PIXELS_TILE, wide)
+    most_rows = 1 if tile_columns < x.out else max(_tunables.PIXELS_TILE // max(x.out, 1), 1)
+    tile_rows = equal_share(y.out, most_rows, 1)
+
+    def packed_bytes(tile_rows: int, tile_columns: int) -> int:
+        layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
+        return int(layout["channel_pitch"]) * problem.channels * item
+
+    while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.PIXELS_PACKED_BYTES:
+        tile_rows -= 1
+    while tile_columns > wide and packed_bytes(tile_rows, tile_columns) > _tunables.PIXELS_PACKED_BYTES:
+        tile_columns = equal_share(x.out, tile_columns - 1, wide)
+    if packed_bytes(tile_rows, tile_columns) + problem.taps * item > _tunables.PIXELS_LIMIT_BYTES:
+        return Choice("gemm", refusal=f"one tile of {problem.taps} products an output is too large for the cache")
+
+    contiguous = tile_rows == 1 or (x.k == 1 and tile_columns == x.out)
+    block = equal_share(problem.taps, _tunables.PIXELS_BLOCK, 1)
+    # Rows that do not fill their vectors are worth being put side by side, if enough output channels share that.
+    of_rows = y.out * -(-x.out // lanes) * problem.channels_out
+    of_tiles = -(-y.out * x.out // lanes) * (problem.channels_out + _tunables.PIXELS_UNROLL_STEPS)
+    unrolled = not contiguous and tile_columns == x.out and (x.out < lanes or of_tiles < of_rows)
+    layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
+    layout["channel_pitch"] = -(-layout["channel_pitch"] // lanes) * lanes
+    row_offsets = layout["row_base"][rows.segment] + rows.offset * layout["pitch"]
+    column_offsets = layout["column_base"][columns.segment] + columns.offset
+    taps = np.arange(outer_taps)[:, None, None] * layout["outer_pitch"] + row_offsets[:, None] + column_offsets
+    offsets = np.arange(problem.channels)[:, None] * layout["channel_pitch"] + taps.reshape(-1)
+    pointwise = is_pointwise(problem)
+    items = problem.batch * problem.groups * math.prod(axis.out for axis in axes[:-2])
+    items *= -(-y.out // tile_rows) * -(-x.out // tile_columns)
+    sums = tile_rows * -(-tile_columns // lanes) * lanes * item
+    register_rows = sizes["pixels_rows"]
+    out_block = min(
+        -(-problem.channels_out // max(_tunables.PIXELS_FEW_ITEMS // max(items, 1), 1)),
+        _tunables.PIXELS_SUMS_BYTES // sums,
+    )
+    out_block = max(out_block, _tunables.PIXELS_OUT_BLOCK)
+    tiles = PixelsPlan(
+        **common(problem, level, compute, axes),
+        **layout,
+        offsets=np.ascontiguousarray(offsets.reshape(-1), np.intp),
+        block=block,
+        out_block=equal_share(problem.channels_out, out_block, register_rows),
+        out_step=max(_tunables.PIXELS_WEIGHT_BYTES // (block * item * register_rows), 1) * register_rows,
+        pointwise=pointwise,
+        joined=contiguous or unrolled,
+        unrolled=unrolled,
+    )
+    image = problem.batch * problem.groups * math.prod(axis.out for axis in axes[:-2])
+    vectors = image * (-(-y.out * x.out // lanes) if contiguous or unrolled else y.out * -(-x.out // lanes))
+    # Less than a register tile of output channels leaves multiply-adds waiting for each other.
+    rest = problem.channels_out % register_rows
+    computed_rows = problem.channels_out - rest + sum(max(bit, 3) for bit in (1, 2, 4) if rest & bit)
+    cost = vectors * problem.taps * computed_rows / _tunables.PIXELS_EFFICIENCY
+    if unrolled:
+        out_blocks = -(-problem.channels_out // max(tiles.out_block, 1))
+        cost += vectors * problem.taps * out_blocks * _tunables.PIXELS_UNROLL_STEPS
+    if not pointwise:
+        cost += image * problem.taps * y.out * x.out / lanes / y.k / x.k * 2
+    return Choice("gemm", pixels.Driver(problem, tiles), tiles, cost)
