@@ -15,7 +15,7 @@ import numpy as np
 from . import _tunables
 from ._epilogue import cast_into, finish
 from ._errors import ConvError
-from ._problem import ConvProblem
+from ._problem import ConvProblem, lane_of
 from .planners.depthwise import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_gemm
@@ -147,9 +147,10 @@ class Schedule(NamedTuple):
         else:
             result = out if p.result_dtype is None else np.empty(p.out_shape, p.dtype)
             self.driver.run(x, w, bias if scale is None else None, result, threads, **packed)
-            finish(result, p, bias, scale, residual)
-            if result is not out:
-                cast_into(out, result)
+            sums = result.astype(lane_of(p.dtype), copy=False)
+            finish(sums, p, bias, scale, residual)
+            if sums is not out:
+                cast_into(out, sums)
         return out
 
 

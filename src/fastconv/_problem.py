@@ -23,8 +23,8 @@ BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
 ALGORITHMS = ("auto", "direct", "gemm", "winograd", "fft", "reference")
 ACCURACIES = ("default", "strict", "fast")
 OVERFLOWS = ("wrap", "saturate", "raise")
-RESULT_DTYPES = ("float16", "bfloat16", "float32", "float64")
-RESULT_DTYPES += ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+RESULT_DTYPES = ("float16", "bfloat16", "float32", "float64", *INTEGERS)
 CENTERS = ("left", "right")
 
 # Sizes beyond this are refused, so that no product or sum of a few of them can leave 64 bits.
@@ -182,9 +182,10 @@ class ConvProblem(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """The arrays of a call, checked, of native byte order and, but for a residual like the result, of the problem's dtype.
+    """The arrays of a call, checked, of native byte order and of the problem's dtype.
 
-    The result is cast(activation(scale * sums + bias + residual)).
+    But a residual may be of the result's dtype, and the scale of halves is in float32. The result is
+    ``cast(activation(scale * sums + bias + residual))``.
     """
 
     x: np.ndarray
@@ -288,6 +289,11 @@ def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "V" and dtype.name == "bfloat16"
 
 
+def casts(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Return whether values of a dtype may become another one's; bfloat16 would take complex numbers for reals."""
+    return np.can_cast(given, wanted, "same_kind") and (given.kind != "c" or wanted.kind == "c")
+
+
 def is_number(dtype: np.dtype[Any]) -> bool:
     """Return whether a dtype can be computed with."""
     return dtype.kind in "biufc" or is_bfloat16(dtype)
@@ -325,7 +331,7 @@ def resolve_dtype(x: np.dtype[Any], w: np.dtype[Any], dtype: Any) -> np.dtype[An
             ) from error
     wanted: np.dtype[Any] = check_dtype(dtype, "dtype").newbyteorder("=")
     for name, given in (("x", x), ("w", w)):
-        if not np.can_cast(given, wanted, "same_kind"):
+        if not casts(given, wanted):
             raise ConvTypeError(
                 f"dtype: got {wanted} for {name} of dtype {given}, allowed: a cast of the same kind or upwards"
             )
@@ -568,7 +574,7 @@ def fill_bytes(fill_value: Any, dtype: np.dtype[Any]) -> bytes:
     if value.size != 1:
         raise ConvError(f"fill_value: got {fill_value!r}, allowed: one number")
     scalar = value.reshape(())
-    if not np.can_cast(scalar.dtype, dtype, "same_kind") and not (scalar.dtype.kind in "biu" and dtype.kind in "biu"):
+    if not casts(scalar.dtype, dtype) and not (scalar.dtype.kind in "biu" and dtype.kind in "biu"):
         raise ConvTypeError(f"fill_value: got {fill_value!r} for dtype {dtype}, allowed: a number of that kind")
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= int(scalar) <= np.iinfo(dtype).max:
         raise ConvError(f"fill_value: got {fill_value!r}, allowed: {np.iinfo(dtype).min} to {np.iinfo(dtype).max}")
@@ -623,7 +629,7 @@ def check_scale(scale: Any, channels_out: int, dtype: np.dtype[Any]) -> np.ndarr
 
 def one_row(array: np.ndarray, name: str, dtype: np.dtype[Any]) -> np.ndarray:
     """Return an array as one contiguous row of a dtype that it casts to."""
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
+    if not casts(array.dtype, dtype):
         raise ConvTypeError(f"{name}: got dtype {array.dtype}, allowed: one that casts to {dtype}")
     if array.ndim == 1 and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
@@ -639,7 +645,7 @@ def check_residual(residual: Any, problem: ConvProblem) -> np.ndarray | None:
         raise ConvError(f"residual: got shape {array.shape}, allowed: {problem.out_shape}, that of the result")
     if same_dtype(array, problem.out_dtype):
         return native(array, problem.out_dtype)
-    if not np.can_cast(array.dtype, problem.dtype, "same_kind"):
+    if not casts(array.dtype, problem.dtype):
         raise ConvTypeError(
             f"residual: got dtype {array.dtype}, allowed: {problem.out_dtype}, or one that casts to {problem.dtype}"
         )

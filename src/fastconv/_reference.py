@@ -172,8 +172,8 @@ def conv(
     """
     signal, kernel = np.asarray(x), np.asarray(w)
     result = np.dtype(dtype if dtype is not None else np.result_type(signal, kernel)).newbyteorder("=")
-    # Every operand is rounded to the dtype of the result; only the sums of float16 are kept in a wider one.
-    wide = np.dtype(np.float32) if result == np.float16 else result
+    # Every operand is rounded to the dtype of the result; only the sums of halves are kept in a wider one.
+    wide = np.dtype(np.float32) if result.name in ("float16", "bfloat16") else result
 
     def rounded(operand: ArrayLike) -> Array:
         return np.asarray(operand).astype(result).astype(wide)

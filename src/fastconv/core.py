@@ -265,10 +265,9 @@ def exact(problem: _problem.ConvProblem, operands: _problem.Operands, threads: i
     reach = problem.taps * max(_largest(x), abs(fill)) * _largest(w) * max(1, _largest(scale))
     reach += _largest(bias) + _largest(residual)
     dtype = np.dtype(np.int64 if reach < 2**63 else object)
-    x, w, bias, scale, residual = (
-        None if array is None else array.astype(dtype) for array in (x, w, bias, scale, residual)
-    )
-    if dtype == object:
+    x, w = x.astype(dtype), w.astype(dtype)
+    bias, scale, residual = (None if array is None else array.astype(dtype) for array in (bias, scale, residual))
+    if dtype.kind == "O":
         result = reference_result(problem, x, w, bias if scale is None else None)
         finish(result, problem, bias, scale, residual)
         return result

@@ -10,6 +10,15 @@ class Driver(Geometry):
     def workspace_bytes(self) -> int: ...
     @property
     def level_name(self) -> str: ...
+    @property
+    def fuses_epilogue(self) -> bool: ...
     def run(
-        self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, threads: int | None = None
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        bias: np.ndarray | None,
+        out: np.ndarray,
+        threads: int | None = None,
+        scale: np.ndarray | None = None,
+        residual: np.ndarray | None = None,
     ) -> None: ...

@@ -16,11 +16,11 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
-from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel, fc_row_map
+from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel
 from fastconv.drivers.levels cimport scratch_give, scratch_take
 from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
-from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, channels_near, lines, run_of
+from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, channels_near, lines
 
 cnp.import_array()
 

@@ -53,7 +53,7 @@ cdef struct Arrays:
 cdef struct Outer:
     ptrdiff_t out_offset
     ptrdiff_t *taps
-    ptrdiff_t residual_offset
+    ptrdiff_t index
     bint inside  # every tap reads a sample where it stands, no boundary and no dilation zeros
 
 # Where the rows and the columns of one packed tile come from; the same for every channel of every group.
@@ -142,6 +142,7 @@ cdef class Geometry:
     cdef void bind_epilogue(self, Arrays *arrays, cnp.ndarray bias, cnp.ndarray scale, cnp.ndarray residual)
     cdef bint wants_stage(self, const Arrays *arrays) noexcept nogil
     cdef void finish(self, const Arrays *arrays, const Outer *outer, const Done *done) noexcept nogil
+    cdef ptrdiff_t outer_offset(self, const View *view, ptrdiff_t index) noexcept nogil
     cdef void finish_rows(self, const Arrays *arrays, fc_epilogue_tile *tile, const char *residual, ptrdiff_t row_stride,
                           ptrdiff_t stride, char *row) noexcept nogil
     cdef ptrdiff_t map_bytes(self) noexcept nogil

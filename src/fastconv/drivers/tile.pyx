@@ -281,14 +281,13 @@ cdef class Geometry:
         cdef ptrdiff_t tap, rest, at, offset, flag, first
         cdef int i
         rest = index
-        outer.out_offset = outer.residual_offset = 0
+        outer.out_offset = 0
+        outer.index = index
         outer.inside = True
         for i in range(self.n_outer - 1, -1, -1):
             position[i] = rest % self.outer[i].out
             rest //= self.outer[i].out
             outer.out_offset += position[i] * arrays.out.outer[i]
-            if arrays.load_residual != NULL:
-                outer.residual_offset += position[i] * arrays.residual.outer[i]
             first = position[i] * self.outer[i].stride - self.outer[i].lo
             if (self.outer[i].input_dilation > 1 or first < 0
                     or first + (self.outer[i].k - 1) * self.outer[i].dilation >= self.outer[i].extent):
@@ -489,8 +488,8 @@ cdef class Geometry:
                           + done.y0 * out.y + done.x0 * out.x)
         cdef const char *residual = NULL
         if arrays.load_residual != NULL:
-            residual = (more.data + done.n * more.batch + done.channel * more.channel + outer.residual_offset
-                        + done.y0 * more.y + done.x0 * more.x)
+            residual = (more.data + done.n * more.batch + done.channel * more.channel
+                        + self.outer_offset(more, outer.index) + done.y0 * more.y + done.x0 * more.x)
         tile.along_row = across
         tile.rows = done.columns if across else done.rows
         tile.n = done.channels if across else done.columns
@@ -510,6 +509,15 @@ cdef class Geometry:
                                  more.x, done.row)
                 if done.staged:
                     self.store_final(dst + i * out.channel, out.y, out.x, tile.values, tile.pitch, tile.rows, tile.n)
+
+    cdef ptrdiff_t outer_offset(self, const View *view, ptrdiff_t index) noexcept nogil:
+        """Where the outer output position number `index` lies."""
+        cdef ptrdiff_t offset = 0
+        cdef int i
+        for i in range(self.n_outer - 1, -1, -1):
+            offset += index % self.outer[i].out * view.outer[i]
+            index //= self.outer[i].out
+        return offset
 
     cdef void finish_rows(self, const Arrays *arrays, fc_epilogue_tile *tile, const char *residual, ptrdiff_t row_stride,
                           ptrdiff_t stride, char *row) noexcept nogil:

@@ -4,7 +4,8 @@
  * can tell. The distribution function of the normal distribution is exp(-a^2 / 2) P(t) / (a + K) for x = -a <= 0, with
  * t = (a - K) / (a + K) and P a polynomial: M. M. Shepherd and J. G. Laframboise, "Chebyshev approximation of
  * (1 + 2 x) exp(x^2) erfc x in 0 <= x < inf", Mathematics of Computation 36, 1981; the coefficients were computed anew
- * for K = 4 and 5. Both are good to a few units in the last place.
+ * for K = 4 and 5. Both are good to a few units in the last place; where they would be about to become subnormal they
+ * are 0.
  */
 typedef struct {
     FC_ID(vec) less_one, power;  /* exp(x) = (less_one + 1) * power */
@@ -36,8 +37,9 @@ FC_INLINE FC_ID(vec) FC_ID(horner)(FC_ID(vec) x, const double *coefficients, int
     return y;
 }
 
-/* exp(x + rest) for x from LEAST_EXPONENT to 0 and a rest that is small beside 1. */
-#define LEAST_EXPONENT (IS_FLOAT ? -104.0 : -746.0)
+/* exp(x + rest) for x from LEAST_EXPONENT to 0 and a rest that is small beside 1. Below that it would be subnormal, and
+ * the whole vector a hundred times as slow. */
+#define LEAST_EXPONENT (IS_FLOAT ? -87.0 : -708.0)
 FC_INLINE FC_ID(exponential) FC_ID(exp_of)(FC_ID(vec) x, FC_ID(vec) rest) {
     static const double series[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880,
                                     1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2};
@@ -49,16 +51,14 @@ FC_INLINE FC_ID(exponential) FC_ID(exp_of)(FC_ID(vec) x, FC_ID(vec) rest) {
     r = r - n * (FC_T)(IS_FLOAT ? 0x1.0bfbe8p-15 : 0x1.a39ef35793c76p-33) + rest;
     FC_ID(exponential) e;
     e.less_one = r * r * (IS_FLOAT ? FC_ID(horner)(r, series + 6, 6) : FC_ID(horner)(r, series, 12)) + r;
-    /* In two factors: the result may be subnormal. */
-    const FC_ID(mask) whole = (FC_ID(mask))shifted - (FC_ID(mask))round, half = whole >> 1;
-    const int bits = IS_FLOAT ? 23 : 52, bias = IS_FLOAT ? 127 : 1023;
-    e.power = (FC_ID(vec))((half + bias) << bits) * (FC_ID(vec))((whole - half + bias) << bits);
+    const FC_ID(mask) whole = (FC_ID(mask))shifted - (FC_ID(mask))round;
+    e.power = (FC_ID(vec))((whole + (IS_FLOAT ? 127 : 1023)) << (IS_FLOAT ? 23 : 52));
     return e;
 }
 
 FC_INLINE FC_ID(vec) FC_ID(exp_below_0)(FC_ID(vec) x) {
     const FC_ID(exponential) e = FC_ID(exp_of)(FC_ID(at_least)(x, LEAST_EXPONENT), (FC_ID(vec)){0});
-    return e.less_one * e.power + e.power;
+    return FC_ID(select)(x < FC_ID(all)(LEAST_EXPONENT), (FC_ID(vec)){0}, e.less_one * e.power + e.power);
 }
 
 /* The bit that a number's sign is. */
@@ -95,8 +95,8 @@ FC_INLINE FC_ID(vec) FC_ID(normal)(FC_ID(vec) y) {
         0.0005448989875711746, -0.000797869391016416, -0.0029933767613781795, 0.020795066799424885,
         -0.06911863870690364, 0.16502036617039925, -0.31353315667128684, 0.49530561596997624, -0.6653825028900568,
         0.769193049750063};
-    const double k = IS_FLOAT ? 4 : 5;
-    const FC_ID(vec) one = FC_ID(all)(1), a = FC_ID(at_most)(-FC_ID(minus_abs)(y), IS_FLOAT ? 14.5 : 38.7);
+    const double k = IS_FLOAT ? 4 : 5, most = IS_FLOAT ? 12.9 : 37.5;
+    const FC_ID(vec) one = FC_ID(all)(1), a = FC_ID(at_most)(-FC_ID(minus_abs)(y), most);
     const FC_ID(vec) q = one / (a + (FC_T)k), t = (a - (FC_T)k) * q;
     const FC_ID(vec) p = IS_FLOAT ? FC_ID(horner)(t, in_float, 12) : FC_ID(horner)(t, in_double, 26);
     /* a^2 / 2 exactly: the square of its upper half, which is exact, and what is left. */
@@ -104,7 +104,7 @@ FC_INLINE FC_ID(vec) FC_ID(normal)(FC_ID(vec) y) {
     const FC_ID(vec) high = (FC_ID(vec))upper;
     const FC_ID(exponential) e = FC_ID(exp_of)(high * high * (FC_T)-0.5, (high - a) * (high + a) * (FC_T)0.5);
     const FC_ID(vec) tail = (e.less_one * e.power + e.power) * (p * q);
-    return FC_ID(select)(y > 0, one - tail, tail);
+    return FC_ID(select)(y > 0, one - tail, FC_ID(select)(y < FC_ID(all)(-most), (FC_ID(vec)){0}, tail));
 }
 
 FC_INLINE FC_ID(vec) FC_ID(activate)(FC_ID(vec) y, fc_activation activation, FC_T slope) {

@@ -1,5 +1,9 @@
 /* load_rows and store_rows between FC_STORED in an array and FC_COMPUTED in a tile; FC_COPY if these are the same bits.
- * Undefines what it was given. */
+ * FC_LOAD_RUN and FC_STORE_RUN (dst, src, n) may say how neighbours are best converted. Undefines what it was given. */
+#ifndef FC_LOAD_RUN
+#define FC_LOAD_RUN(dst, src, n) FC_ID(load_run)((FC_ID(computed) *)(dst), src, sizeof(FC_STORED), n)
+#define FC_STORE_RUN(dst, src, n) FC_ID(store_run)(dst, (const FC_ID(computed) *)(src), sizeof(FC_STORED), n)
+#endif
 
 /* Array elements may sit at any address. */
 typedef FC_STORED FC_ID(stored) __attribute__((aligned(1), may_alias));
@@ -15,6 +19,11 @@ FC_INLINE FC_COMPUTED FC_ID(fill_of)(const fc_row_map *map) {
 FC_INLINE void FC_ID(load_run)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i++)
         dst[i] = FC_LOAD(*(const FC_ID(stored) *)(src + i * stride_bytes));
+}
+
+FC_INLINE void FC_ID(store_run)(char *dst, const FC_ID(computed) *src, ptrdiff_t stride_bytes, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i++)
+        *(FC_ID(stored) *)(dst + i * stride_bytes) = FC_STORE(src[i]);
 }
 
 FC_INLINE void FC_ID(load_halo)(FC_ID(computed) *dst, const char *src, ptrdiff_t stride_bytes, const fc_row_map *map,
@@ -37,7 +46,7 @@ FC_INLINE void FC_ID(load_run_of)(FC_ID(computed) *dst, const char *src, ptrdiff
     if (step == sizeof(FC_STORED) && FC_COPY)
         copy_bytes((char *)dst, run, n * (ptrdiff_t)sizeof(FC_STORED));
     else if (step == sizeof(FC_STORED))
-        FC_ID(load_run)(dst, run, sizeof(FC_STORED), n);
+        FC_LOAD_RUN((char *)dst, run, n);
     else if (step == 2 * sizeof(FC_STORED))
         FC_ID(load_run)(dst, run, 2 * sizeof(FC_STORED), n);
     else
@@ -73,15 +82,15 @@ static void FC_ID(store)(char *dst, ptrdiff_t row_stride_bytes, ptrdiff_t stride
         if (FC_COPY && stride_bytes == sizeof(FC_STORED)) {
             copy_bytes(to, (const char *)from, n * (ptrdiff_t)sizeof(FC_STORED));
         } else if (stride_bytes == sizeof(FC_STORED)) {
-            for (ptrdiff_t i = 0; i < n; i++)
-                ((FC_ID(stored) *)to)[i] = FC_STORE(from[i]);
+            FC_STORE_RUN(to, (const char *)from, n);
         } else {
-            for (ptrdiff_t i = 0; i < n; i++)
-                *(FC_ID(stored) *)(to + i * stride_bytes) = FC_STORE(from[i]);
+            FC_ID(store_run)(to, from, stride_bytes, n);
         }
     }
 }
 
+#undef FC_LOAD_RUN
+#undef FC_STORE_RUN
 #undef FC_NAME
 #undef FC_COPY
 #undef FC_STORED

@@ -31,12 +31,9 @@ class ByDtype(dict[np.dtype[Any], Compute]):
             return self.bfloat16
         raise KeyError(dtype)
 
-    def __contains__(self, dtype: object) -> bool:
-        return super().__contains__(dtype) or (isinstance(dtype, np.dtype) and is_bfloat16(dtype))
-
-    def get(self, dtype: np.dtype[Any], default: Any = None) -> Any:
-        """Return the row of a dtype, or the default."""
-        return self[dtype] if dtype in self else default
+    def get(self, dtype: np.dtype[Any], default: None = None) -> Compute | None:  # type: ignore[override]
+        """Return the row of a dtype, or None."""
+        return self.bfloat16 if is_bfloat16(dtype) else super().get(dtype, default)
 
 
 # One row a dtype; what is not here goes to the reference.
@@ -85,7 +82,11 @@ FINAL = {
         ("float64", 30, {"float64": 2, "float32": 20, "float16": 39, "bfloat16": 40}),
     ]
     for stored, kind in [
-        *zip(("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"), range(first, first + 8)),
+        *zip(
+            ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+            range(first, first + 8),
+            strict=True,
+        ),
         *others.items(),
     ]
 }
