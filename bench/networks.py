@@ -106,7 +106,7 @@ def transposed_calls(x: NDArray, w: NDArray, work: Training) -> tuple[Work, dict
 
     import fastconv
 
-    options = {"stride": work.stride, "padding": work.pad, "output_padding": work.output_padding}
+    options: dict[str, Any] = {"stride": work.stride, "padding": work.pad, "output_padding": work.output_padding}
     images = _in_both_layouts(torch.from_numpy(x))
     weight = torch.from_numpy(w)
 

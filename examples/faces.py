@@ -164,7 +164,8 @@ def find(network: Network, photo: Array) -> list[Face]:
     support = [float(places[shared(places, place) > MOST_SHARED, 3].sum()) for place in places]
     faces: list[Face] = []
     for i in np.argsort(support)[::-1]:
-        face = Face(*places[i, :3].tolist(), support[i])
+        top, left, side, _ = places[i].tolist()
+        face = Face(top, left, side, support[i])
         if face.score > LEAST_SCORE and not (shared(np.array(faces).reshape(-1, 4), places[i]) > MOST_SHARED / 4).any():
             faces.append(face)
     return faces

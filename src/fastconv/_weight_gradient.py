@@ -19,8 +19,8 @@ from . import _plan, _tunables, core
 from ._problem import Axis, ConvProblem, Operands, lane_of
 from .drivers import levels
 from .drivers import threads as _threads
-from .planners.gemm import is_pointwise
 from .planners.gradient import plan_gradient
+from .planners.pixels import is_pointwise
 from .planners.tiles import COMPUTE
 
 __all__ = ["bias_gradient", "weight_gradient"]

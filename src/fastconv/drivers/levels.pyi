@@ -9,6 +9,8 @@ class Sizes(TypedDict):
     gemm_vectors: int
     pixels_rows: int
     pixels_vectors: int
+    gradient_rows: int
+    gradient_vectors: int
     int8_pixels: int
     int8_chunk: int
 
