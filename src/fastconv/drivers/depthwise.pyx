@@ -399,7 +399,7 @@ cdef class Driver(Geometry):
         """What follows the sums, on some rows and channels of an item."""
         cdef Done done
         cdef Outer image
-        image.out_offset = image.residual_offset = 0
+        image.out_offset = image.index = 0
         done.n, done.channel, done.y0, done.x0 = item.n, channel, y0, item.x0
         done.channels, done.rows, done.columns = channels, rows, item.x1 - item.x0
         done.channel_pitch, done.row_pitch, done.column_pitch = arrays.out.channel, arrays.out.y, arrays.out.x
