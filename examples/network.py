@@ -105,15 +105,41 @@ class MaxPool:
         return to_x
 
 
+class Dropout:
+    """Leaves out a share of the samples while the network learns, so that it relies on none of them.
+
+    N. Srivastava and others, "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
+    """
+
+    def __init__(self, rng: np.random.Generator, share: float) -> None:
+        self.parameters: list[Array] = []
+        self.gradients: list[Array] = []
+        self.learning = False
+        self._rng, self._share = rng, share
+        self._kept: Array = np.zeros(0, np.float32)
+
+    def forward(self, x: Array) -> Array:
+        if not self.learning:
+            return x
+        kept = self._rng.random(x.shape, dtype=np.float32) >= self._share
+        self._kept = kept.astype(np.float32) / np.float32(1 - self._share)
+        return x * self._kept
+
+    def backward(self, grad: Array) -> Array:
+        return grad * self._kept
+
+
 class Network:
     """Layers one after the other. A last convolution as large as its input makes one score for each class."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = list(layers)
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, *, learning: bool = False) -> Array:
         """Return the scores, (batch, classes, height, width)."""
         for layer in self.layers:
+            if isinstance(layer, Dropout):
+                layer.learning = learning
             x = layer.forward(x)
         return x
 
@@ -141,10 +167,13 @@ def cross_entropy(scores: Array, labels: NDArray[np.intp]) -> tuple[float, Array
 
 
 class Adam:
-    """D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015."""
+    """D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, with parameters that decay.
 
-    def __init__(self, network: Network, rate: float) -> None:
-        self.network, self.rate, self.step = network, rate, 0
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    """
+
+    def __init__(self, network: Network, rate: float, decay: float = 0.0) -> None:
+        self.network, self.rate, self.decay, self.step = network, rate, decay, 0
         self.moments = [[np.zeros((2, *p.shape), np.float32) for p in layer.parameters] for layer in network.layers]
 
     def update(self) -> None:
@@ -155,6 +184,7 @@ class Adam:
             for parameter, gradient, (mean, square) in zip(layer.parameters, layer.gradients, moments, strict=True):
                 mean += 0.1 * (gradient - mean)
                 square += 0.001 * (gradient**2 - square)
+                parameter *= np.float32(1 - self.rate * self.decay)
                 parameter -= np.float32(self.rate * correction) * mean / (np.sqrt(square) + np.float32(1e-8))
 
 
