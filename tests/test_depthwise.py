@@ -311,3 +311,11 @@ def test_max_workspace_leaves_it_to_others():
     limited = fastconv.plan(w, x.shape, max_workspace=needed - 1, **options)
     assert limited.workspace_bytes < needed
     assert_same(limited(x), _reference.conv(x, w, **options))
+
+
+@pytest.mark.parametrize("layout", ["WCN", "HWCN", "CHWN", "HCW"])
+def test_channels_in_the_middle(level, layout):
+    sizes = {"N": 2, "C": 19, "H": 6, "W": 21}
+    x, w = data([sizes[letter] for letter in layout]), data((19, 1, *(3,) * (len(layout.replace("N", "")) - 1)), seed=1)
+    options = {"layout": layout, "groups": 19, "padding": 1, "boundary": "edge"}
+    assert_same(fastconv.conv(x, w, **options), _reference.conv(x, w, **options))

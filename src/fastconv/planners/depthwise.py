@@ -70,7 +70,7 @@ def refusal(problem: ConvProblem, lanes: int) -> str:
 
 def plan_in_place(problem: ConvProblem) -> bool:
     """Return whether the layout puts the channels of a pixel side by side."""
-    return problem.channel_axis > max(problem.spatial_axes)
+    return problem.channel_axis == len(problem.out_shape) - 1
 
 
 def plan_depthwise(problem: ConvProblem, level: str) -> Choice:

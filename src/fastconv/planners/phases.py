@@ -83,6 +83,11 @@ def reads_zeros(axis: Axis, fill: bytes) -> bool:
     return (axis.boundary == "constant" and not any(fill)) or (axis.lo <= 0 and axis.hi <= 0)
 
 
+def shows_fill(axis: Axis, fill: bytes) -> bool:
+    """Return whether an axis shows a fill value that is not zero: there it stands between the samples as well."""
+    return axis.boundary == "constant" and any(fill) and (axis.lo > 0 or axis.hi > 0)
+
+
 class Split:
     """Runs a problem phase by phase, each as a schedule of its own."""
 
@@ -142,7 +147,8 @@ def plan_phases(problem: ConvProblem, level: str, make: Make) -> Choice:
     dilated = [axis for axis in problem.axes if axis.input_dilation > 1]
     if not dilated:
         return Choice("phases", refusal="no zeros between samples")
-    if not all(reads_zeros(axis, problem.fill) for axis in dilated):
+    filled = any(shows_fill(axis, problem.fill) for axis in problem.axes)
+    if filled or not all(reads_zeros(axis, problem.fill) for axis in dilated):
         return Choice("phases", refusal="what surrounds the samples is not zero")
     number = math.prod(min(axis.input_dilation, max(axis.out, 1)) for axis in dilated)
     if number > _tunables.PHASES_LIMIT:
