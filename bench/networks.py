@@ -142,40 +142,63 @@ def openvino_ways(x: NDArray, w: NDArray, layer: Layer, threads: int) -> Ways:
 class NcnnResult:
     """A blob of ncnn in its own layout, which becomes an array when one is asked for."""
 
-    def __init__(self, blob: Any) -> None:
+    def __init__(self, blob: Any, pools: Sequence[Any]) -> None:
         self.blob = blob
+        self.pools = pools
+
+    def __del__(self) -> None:
+        # Memory has to go back to its pool before that is gone.
+        self.blob.release()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         import ncnn
 
-        planes = ncnn.convert_packing(self.blob, 1)
-        return np.array(planes, dtype=dtype)[None]
+        return np.array(ncnn.convert_packing(self.blob, 1), dtype=dtype)[None]
 
 
-def ncnn_ways(x: NDArray, w: NDArray, layer: Layer, threads: int) -> Ways:
-    """ncnn with Winograd where it applies, from and to arrays, or blobs in the layout that it has between layers."""
+class _NcnnLayer:
+    """A net of one layer, with pools for its memory, which is asked of the system anew in each call otherwise."""
+
+    def __init__(self, w: NDArray, layer: Layer, threads: int) -> None:
+        import ncnn
+
+        self.pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
+        self.net = ncnn.Net()
+        self.net.opt = _ncnn_options(threads, self.pools)
+        _load(self.net, w, layer)
+
+    def __del__(self) -> None:
+        self.net.clear()
+
+    def call(self, blob: Any, kind: int) -> Callable[[], NcnnResult]:
+        """The layer on a blob; the result is made of planes, or with kind 1 stays in ncnn's layout."""
+
+        def run() -> NcnnResult:
+            extractor = self.net.create_extractor()
+            extractor.input("x", blob)
+            return NcnnResult(extractor.extract("y", kind)[1], self.pools)
+
+        return run
+
+
+def ncnn_ways(x: NDArray, w: NDArray, layer: Layer, threads: int) -> dict[str, Any]:
+    """ncnn with Winograd where it applies, from and to planes, or blobs in the layout that it has between layers."""
     import ncnn
 
     if layer.batch != 1:
         return {}
-    net = ncnn.Net()
-    net.opt = _ncnn_options(threads)
-    _load(net, w, layer)
-    image = ncnn.Mat(x[0])
-    own = ncnn.convert_packing(image, _ncnn_lanes(layer.c_in), net.opt)
-
-    def planes(pixels: NDArray = x) -> Any:
-        # The array is a view of the blob, and the blob one of `x`: both have to live as long as the call.
-        return np.array(_extract(net, image, 0), copy=False)[None]
-
-    return {"ncnn": planes, "ncnn packed": lambda: NcnnResult(_extract(net, own, 1))}  # type: ignore[dict-item, return-value]
+    run = _NcnnLayer(w, layer, threads)
+    planes = ncnn.Mat(x[0]).clone()
+    packed = ncnn.convert_packing(planes, _ncnn_lanes(layer.c_in))
+    return {"ncnn": run.call(planes, 0), "ncnn packed": run.call(packed, 1)}
 
 
-def _ncnn_options(threads: int) -> Any:
+def _ncnn_options(threads: int, pools: Sequence[Any]) -> Any:
     import ncnn
 
     options = ncnn.Option()
     options.num_threads = threads
+    options.blob_allocator, options.workspace_allocator = pools
     options.use_winograd_convolution = options.use_sgemm_convolution = options.use_packing_layout = True
     options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
     options.use_bf16_packed = options.use_bf16_storage = False
@@ -192,13 +215,6 @@ def _load(net: Any, w: NDArray, layer: Layer) -> None:
         path = Path(folder, "weights.bin")
         path.write_bytes(bytes(4) + w.tobytes())
         net.load_model(str(path))
-
-
-def _extract(net: Any, blob: Any, kind: int) -> Any:
-    """The result of the net: as planes, or, with kind 1, as it comes."""
-    run = net.create_extractor()
-    run.input("x", blob)
-    return run.extract("y", kind)[1]
 
 
 def _ncnn_lanes(channels: int) -> int:

@@ -88,7 +88,7 @@ def picture(shape: Shape, dtype: str) -> NDArray:
     if dtype != "uint8":
         return rng.standard_normal(shape).astype(dtype)
     rows = np.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
-    return ((rows + rng.integers(0, _STEP, (1, *shape[1:]))) // _STEP % 256).astype(np.uint8)
+    return np.minimum((rows + rng.integers(0, _STEP, (1, *shape[1:]))) // _STEP, 255).astype(np.uint8)
 
 
 def reach(signal: Signal) -> int:

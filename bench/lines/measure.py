@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 # Lines whose share of the FMA peak is asked for.
 _WITH_PEAK = "cnn"
 _PEAK = "peak"
+# A first call that took so many seconds was no start-up.
+_NO_START_UP = 0.5
 # Libraries that have no setting for it read one of these.
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -85,7 +87,7 @@ def in_this_process(line: Line, libraries: Sequence[str], effort: Effort) -> Res
     rates: list[float] = []
     if line.group == _WITH_PEAK:
         entries[_PEAK] = Timed.once(peak_probe(rates))
-    seconds = _first_seconds(entries) | race(_worth_timing(entries), effort)
+    seconds = _first_seconds(entries) | race(_worth_timing(entries, effort), effort)
     seconds.pop(_PEAK, None)
     return Result(line.group, line.name, line.flops, seconds, refused, max(rates, default=None))
 
@@ -109,12 +111,14 @@ def checked(prepared: Prepared, library: str, threads: int, truth: NDArray) -> t
         try:
             first = Timed.once(call)
             reason = agreement.disagreement(first.result, truth, prepared.allowed, prepared.margin)
+            # The first call of many libraries plans or compiles the work.
+            again = first if first.seconds > _NO_START_UP else Timed.once(call)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         if reason:
             refused[way] = reason
         else:
-            agreeing[way] = Timed(call, None, first.seconds)
+            agreeing[way] = Timed(call, None, min(first.seconds, again.seconds))
     return agreeing, refused
 
 
@@ -184,7 +188,7 @@ class Apart:
             refused |= answer["refused"]
             for way, seconds in answer["first"].items():
                 entries[way] = Timed(partial(self._sample, library, way), None, seconds)
-        samplers = {way: entry.call for way, entry in _worth_timing(entries).items()}
+        samplers = {way: entry.call for way, entry in _worth_timing(entries, self.effort).items()}
         seconds = _first_seconds(entries) | rounds(samplers, self.effort)
         refused |= {way: "the process ended" for way, best in seconds.items() if math.isinf(best)}
         timed = {way: best for way, best in seconds.items() if way not in refused}
@@ -210,8 +214,9 @@ def _first_seconds(entries: dict[str, Timed]) -> dict[str, float]:
     return {way: entry.seconds for way, entry in entries.items()}
 
 
-def _worth_timing(entries: dict[str, Timed]) -> dict[str, Timed]:
-    """Ours, and whoever could turn out to be the fastest."""
+def _worth_timing(entries: dict[str, Timed], effort: Effort) -> dict[str, Timed]:
+    """Ours, and whoever could turn out to be the fastest, if another call does not take too long."""
     if not entries:
         return {}
-    return in_the_running(entries) | {way: entry for way, entry in entries.items() if is_ours(way) or way == _PEAK}
+    chosen = in_the_running(entries) | {way: entry for way, entry in entries.items() if is_ours(way) or way == _PEAK}
+    return {way: entry for way, entry in chosen.items() if entry.seconds <= effort.once_above}

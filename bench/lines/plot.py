@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from .measure import Result, best_of_each_library, is_ours
 from .work import LIBRARIES, OURS
@@ -42,19 +44,27 @@ _FILE = {"svg.fonttype": "none", "svg.hashsalt": OURS}
 
 
 def ratio_plot(results: Sequence[Result], threads: int, machine: Mapping[str, Any], path: Path) -> None:
-    """Write an SVG of how many times the time of fastconv each library takes, on a logarithmic axis."""
+    """Write an SVG of how many times the time of fastconv each library takes, on a logarithmic axis.
+
+    There is no file if there is nothing to compare with.
+    """
     columns = [column for names in _COLUMNS if (column := _groups(results, names))]
+    if not columns:
+        path.unlink(missing_ok=True)
+        return
     heights = [sum(_inches(group) for group in column) for column in columns]
     figure = Figure(figsize=(7.5 * len(columns), 1.6 + max(heights)), layout="constrained")
     parts = figure.subfigures(1, len(columns), squeeze=False)[0]
     for part, column, height in zip(parts, columns, heights, strict=True):
         _column(part, column, max(heights) - height)
     count = "one thread" if threads == 1 else f"{threads} threads"
-    title = f"Time of the other libraries over that of fastconv, {count}, each in the fastest of its ways\n"
+    title = f"Time of the other libraries over that of fastconv, {count}, each in the fastest of its ways.\n"
+    title += "Large, and in figures: the best of them.\n"
     figure.suptitle(title + f"{machine['cpu']}, {machine['level']}, {machine['date']}", fontsize=11)
     seen = {library for result in results for library in best_of_each_library(result)}
+    versions = textwrap.fill(", ".join(map(" ".join, machine["versions"].items())), 75 * len(columns))
     marks = [_mark(library, 6) for library in LIBRARIES if library in seen]
-    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, title=_versions(machine))
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, title=versions)
     with matplotlib.rc_context(_FILE):
         figure.savefig(path, format="svg", metadata={"Date": None})
 
@@ -79,6 +89,8 @@ def _column(part: Any, groups: Sequence[Sequence[Result]], spare: float) -> None
         axes = part.add_subplot(grid[number], sharex=first)
         first = first or axes
         _panel(axes, group)
+    ratios = [ratio for group in groups for result in group for ratio in _ratios(result).values()]
+    axes.set_xlim(0.85 * min(1.0, *ratios), 1.18 * max(1.0, *ratios))
 
 
 def _panel(axes: Any, group: Sequence[Result]) -> None:
@@ -86,11 +98,12 @@ def _panel(axes: Any, group: Sequence[Result]) -> None:
         _row(axes, row, result)
     axes.axvline(1.0, color="black", linewidth=1.2, zorder=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yticks(range(len(group)), [result.name for result in group], fontsize=8)
     axes.set_ylim(len(group) - 0.4, -0.6)
-    axes.grid(axis="x", which="major", color="0.8")
-    axes.grid(axis="x", which="minor", color="0.93")
+    axes.grid(axis="x", color="0.8")
     axes.grid(axis="y", color="0.93")
     axes.set_axisbelow(True)
     axes.tick_params(axis="x", labelsize=8)
@@ -99,23 +112,23 @@ def _panel(axes: Any, group: Sequence[Result]) -> None:
 
 def _row(axes: Any, row: int, result: Result) -> None:
     """The best peer with its ratio in figures, the others smaller."""
-    ours = result.best(is_ours)
-    assert ours is not None
-    peers = best_of_each_library(result)
-    ratios = {library: result.seconds[way] / result.seconds[ours] for library, way in peers.items()}
+    ratios = _ratios(result)
     best = next(iter(ratios))
     for library, ratio in ratios.items():
         axes.add_line(_mark(library, 7 if library == best else 4, ratio, row))
-    axes.update_datalim([(ratio, row) for ratio in (1.0, *ratios.values())])
     colour = "black" if ratios[best] >= 1 else "#B00000"
     beside = axes.get_yaxis_transform()
     axes.text(1.01, row, f"{ratios[best]:.3g}", transform=beside, va="center", fontsize=8, color=colour)
 
 
+def _ratios(result: Result) -> dict[str, float]:
+    """How many times the time of fastconv each library takes, the fastest first."""
+    ours = result.best(is_ours)
+    assert ours is not None
+    peers = best_of_each_library(result)
+    return {library: result.seconds[way] / result.seconds[ours] for library, way in peers.items()}
+
+
 def _mark(library: str, size: float, x: float = 0.0, y: float = 0.0) -> Line2D:
     colour, shape = _STYLES[library]
     return Line2D([x], [y], color=colour, marker=shape, markersize=size, linestyle="", label=library, zorder=3)
-
-
-def _versions(machine: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

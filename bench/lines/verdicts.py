@@ -45,7 +45,7 @@ def verdicts(results: Iterable[Result], threads: int) -> list[Row]:
     if threads > 1:
         return list(_more_threads([*layers, *depthwise], threads))
     rows = [*_planned(layers), *_shares(layers), *_plain(layers), *_depthwise(depthwise)]
-    return rows + list(_each_and_mean("transposed and gradients", training, TRAINING_EACH, TRAINING_MEAN))
+    return rows + list(_each_and_mean("transposed and gradients", training, (TRAINING_EACH, TRAINING_MEAN), is_ours))
 
 
 def is_planned(way: str) -> bool:
@@ -118,11 +118,14 @@ def _depthwise(results: Iterable[Result]) -> Iterator[Row]:
 
 def _more_threads(results: Iterable[Result], threads: int) -> Iterator[Row]:
     what = f"planned on {threads} threads, cnn and depthwise lines"
-    yield from _each_and_mean(what, results, THREADS_EACH, THREADS_MEAN)
+    yield from _each_and_mean(what, results, (THREADS_EACH, THREADS_MEAN), is_planned)
 
 
-def _each_and_mean(what: str, results: Iterable[Result], each: float, mean: float) -> Iterator[Row]:
-    rows = [ratio(f"{what}, each, against the best peer", result, each) for result in results]
+def _each_and_mean(
+    what: str, results: Iterable[Result], targets: tuple[float, float], ours: Callable[[str], bool]
+) -> Iterator[Row]:
+    each, mean = targets
+    rows = [ratio(f"{what}, each, against the best peer", result, each, ours) for result in results]
     yield from _with_mean(rows, f"{what}, geometric mean against the best peer", mean)
 
 
