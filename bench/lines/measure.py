@@ -151,6 +151,8 @@ class Worker:
         if not answer:
             raise WorkerEndedError(f"the process ended: {self.process.wait()}")
         self.process.send_signal(signal.SIGSTOP)
+        # A signal is on its way for a while; the next one to be asked must not meet this one at work.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return json.loads(answer)
 
     def end(self) -> None:
