@@ -34,7 +34,7 @@ One way through, each layer knowing only what is below it::
 `_reference` is the definition of every result in plain NumPy.
 """
 
-from . import ndimage, nn, signal
+from . import _threadpoolctl, ndimage, nn, signal
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
 from ._gradients import conv_grad
@@ -69,3 +69,5 @@ __all__ = [
     "signal",
     "unpatch",
 ]
+
+_threadpoolctl.register()

@@ -6,9 +6,10 @@ cdef struct Region:
     # Shares of the items, which threads take one after the other, and workers that found none left.
     ptrdiff_t items, shares, next
     int arrived
-    ptrdiff_t own  # shares that the calling thread took
-    double started, cpu  # when, and the calling thread's own time, at first its clock
-    double lost    # seconds that the region took longer than one thread would have; 0 if that is not known
+    int number     # of this region in the process, from 1 on
+    double started
+    long long ran  # nanoseconds that threads ran, all together
+    double lost    # seconds that the region took longer than one thread would have
     bint judged    # whether that says something about the machine: not where threads had to be made first
 
 cdef Region region_enter(object threads, double work, ptrdiff_t items)

@@ -33,7 +33,6 @@ cdef extern from "region.h":
     const int FC_MOST_THREADS
     int fc_team() nogil
     double fc_seconds() nogil
-    double fc_cpu_seconds() nogil
     int fc_count_get() nogil
     void fc_count_set(int count) nogil
     int (*fc_count_default)() noexcept
@@ -46,6 +45,8 @@ cdef extern from "region.h":
     void fc_pool_set(ptrdiff_t threads) nogil
     int fc_can_start(int wanted) nogil
     ptrdiff_t fc_take(ptrdiff_t *next) nogil
+    void fc_begins(int number) nogil
+    void fc_ends(int number, long long *nanoseconds) nogil
     void fc_arrive(int *arrived) nogil
     void fc_await(const int *arrived, int workers, double spin) nogil
 
@@ -233,10 +234,12 @@ cdef class BackOff:
 
 
 cdef BackOff back_off = BackOff()
+cdef int regions = 0
 
 
 cdef Region region_enter(object threads, double work, ptrdiff_t items):
     """Decide on the threads of a call that does `work` multiply-adds in `items` tiles, and claim the region."""
+    global regions
     cdef Region region
     cdef ptrdiff_t n = 1
     memset(&region, 0, sizeof(region))
@@ -249,6 +252,9 @@ cdef Region region_enter(object threads, double work, ptrdiff_t items):
             region.owner = n > 1
             if not region.owner:
                 fc_region_release()
+            else:
+                regions = regions % (2**31 - 1) + 1
+                region.number = regions
     region.threads = <int>n if region.owner else 1
     return region
 
@@ -286,7 +292,7 @@ cdef void region_share(Region *region, ptrdiff_t items, bint runs) noexcept nogi
     """Cut the items of a region into what threads take at a time: one, or runs of items that share something."""
     region.items = items
     region.shares = 1 if region.threads == 1 else min(items, SHARES * region.threads) if runs else items
-    region.started, region.cpu = fc_seconds(), fc_cpu_seconds()
+    region.started = fc_seconds()
 
 
 cdef bint region_take(Region *region, int thread, ptrdiff_t *start, ptrdiff_t *stop) noexcept nogil:
@@ -295,18 +301,18 @@ cdef bint region_take(Region *region, int thread, ptrdiff_t *start, ptrdiff_t *s
     if share < region.shares:
         start[0] = share * region.items // region.shares
         stop[0] = (share + 1) * region.items // region.shares
-        if thread == 0:
-            region.own += 1
+        if region.threads > 1:
+            fc_begins(region.number)
         return True
-    if thread > 0:
-        fc_arrive(&region.arrived)
-    elif region.threads > 1:
-        region.cpu = fc_cpu_seconds() - region.cpu
-        fc_await(&region.arrived, fc_team() - 1, SPIN_SECONDS)
-        # Alone, the calling thread would have run as long for each share as for its own. Time that it was kept from
-        # its core is not in there: a core that others want is a reason for fewer threads too.
-        if region.own > 0:
-            region.lost = fc_seconds() - region.started - region.cpu * region.shares / region.own
+    if region.threads > 1:
+        fc_ends(region.number, &region.ran)
+        if thread > 0:
+            fc_arrive(&region.arrived)
+        else:
+            fc_await(&region.arrived, fc_team() - 1, SPIN_SECONDS)
+            # One thread would have run as long as all did together. Time that they were kept from their cores is not
+            # in there: cores that others want are a reason for fewer threads too.
+            region.lost = fc_seconds() - region.started - 1e-9 * region.ran
     return False
 
 

@@ -88,6 +88,8 @@ static ptrdiff_t fc_pool(void) { return FC_MOST_THREADS; }
 static void fc_pool_set(ptrdiff_t threads) { (void)threads; }
 static int fc_can_start(int wanted) { return wanted; }
 static ptrdiff_t fc_take(ptrdiff_t *next) { return (*next)++; }
+static void fc_begins(int number) { (void)number; }
+static void fc_ends(int number, long long *nanoseconds) { (void)number, (void)nanoseconds; }
 static void fc_arrive(int *arrived) { (void)arrived; }
 static void fc_await(const int *arrived, int workers, double spin) { (void)arrived, (void)workers, (void)spin; }
 
@@ -154,6 +156,22 @@ static ptrdiff_t fc_take(ptrdiff_t *next) { return __atomic_fetch_add(next, 1, _
 static pthread_mutex_t fc_end_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t fc_end = PTHREAD_COND_INITIALIZER;
 static atomic_int fc_end_sleeps = 0;
+
+/* What threads run of a region's shares, measured by each from its first share to its last. */
+static _Thread_local int fc_mark_region;
+static _Thread_local double fc_mark;
+
+static void fc_begins(int number) {
+    if (fc_mark_region != number) {
+        fc_mark_region = number;
+        fc_mark = fc_cpu_seconds();
+    }
+}
+
+static void fc_ends(int number, long long *nanoseconds) {
+    if (fc_mark_region == number)
+        __atomic_fetch_add(nanoseconds, (long long)(1e9 * (fc_cpu_seconds() - fc_mark)), __ATOMIC_RELAXED);
+}
 
 /* A worker has found nothing left to take. */
 static void fc_arrive(int *arrived) {
