@@ -237,6 +237,14 @@ cdef BackOff back_off = BackOff()
 cdef int regions = 0
 
 
+def forget_losses():
+    """Forget what regions lost so far, unless one is running: the next call may use all threads again."""
+    global back_off
+    if fc_region_try():
+        back_off = BackOff()
+        fc_region_release()
+
+
 cdef Region region_enter(object threads, double work, ptrdiff_t items):
     """Decide on the threads of a call that does `work` multiply-adds in `items` tiles, and claim the region."""
     global regions
