@@ -38,7 +38,9 @@ SOURCES = {
     "windows": [],
 }
 HEADERS = sorted(
-    str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)
+    str(path)
+    for pattern in ("kernels/*.h", "drivers/*.h", "drivers/*.pxd")
+    for path in Path("src/fastconv").glob(pattern)
 )
 
 
@@ -111,7 +113,7 @@ setup(
             f"fastconv.drivers.{name}",
             [f"src/fastconv/drivers/{name}.pyx", *sources],
             depends=HEADERS,
-            include_dirs=[KERNELS, np.get_include()],
+            include_dirs=[KERNELS, "src/fastconv/drivers", np.get_include()],
             # What `drivers/results.pyx` needs is there since NumPy 1.22.
             define_macros=[
                 ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
