@@ -53,7 +53,10 @@ def openmp_flags() -> list[str]:
 OPENMP = openmp_flags()
 
 # -ffp-contract=fast: ISO mode would switch multiply-adds off. Never -ffast-math: NaN and Inf behave as in NumPy.
-FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra"]
+FLAGS = ["-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# CFLAGS stand before these: a level of optimisation that they name is kept.
+if not any(flag.startswith("-O") for flag in shlex.split(os.environ.get("CFLAGS", ""))):
+    FLAGS.insert(0, "-O3")
 # Python's own flags ask for debug information, six times the size of the code. CFLAGS can still ask for it.
 if "-g" not in os.environ.get("CFLAGS", ""):
     FLAGS.append("-g0")
