@@ -122,6 +122,11 @@ def describe(str name):
     }
 
 
+def address(str name):
+    """Return where a level's table of kernels is in memory, for tests that call them without a driver."""
+    return <size_t>level_named(name)
+
+
 def compiler():
     """Return the compiler that built the kernels, and its version."""
     return FC_COMPILER.decode()
