@@ -145,7 +145,7 @@ def make_calls():
         if name == "plan":
             function, names = planned, names_of(fastconv.conv)
         if name == "nn.plan_qlinear_conv":
-            function = planned_quantised
+            function, names = planned_quantised, (*names, "x")
         calls[name] = Call(function, dict(arguments), names)
     return calls
 
