@@ -97,6 +97,8 @@ HARDENING, HARDENING_LINK = hardening_flags()
 # -ffp-contract=fast: ISO mode would switch multiply-adds off. Never -ffast-math: NaN and Inf behave as in NumPy.
 FLAGS = ["-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra"]
 LINK = []
+# Python's own flags ask for less. CFLAGS stand before these: a level of optimisation that they name is kept.
+OPTIMISE = [] if any(flag.startswith("-O") for flag in shlex.split(CFLAGS)) else ["-O3"]
 # Python's own flags ask for debug information, six times the size of the code. CFLAGS can still ask for it.
 if "-g" not in CFLAGS:
     FLAGS.append("-g0")
@@ -119,8 +121,7 @@ setup(
                 ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
                 ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),
             ],
-            # What is compiled from Cython calls kernels, and is not worth the size that speed takes.
-            extra_compile_args=[*FLAGS, *HARDENING, *OPENMP, *(["-O3"] if sources else ["-Os", *CYTHON_ONLY_FLAGS])],
+            extra_compile_args=[*FLAGS, *HARDENING, *OPENMP, *OPTIMISE, *([] if sources else CYTHON_ONLY_FLAGS)],
             extra_link_args=[*LINK, *HARDENING_LINK, *OPENMP_LINK],
         )
         for name, sources in SOURCES.items()
