@@ -32,8 +32,8 @@ RANKS = (
     {"core", "_quantised", "_windows"},
     {"_plan"},
     {"planners.fft", "planners.phases"},
-    {"planners.depthwise", "planners.gradient"},
-    {f"planners.{name}" for name in ("direct", "gemm", "parts", "quantised", "reference", "separable", "winograd")},
+    {"planners.gradient"},
+    {f"planners.{name}" for name in ("depthwise", "direct", "gemm", "parts", "quantised", "reference", "separable", "winograd")},
     {"planners.pixels"},
     {"planners.tiles"},
     {"planners"},
@@ -59,7 +59,7 @@ RANKS = (
     {"drivers.tile"},
     {"drivers.levels", "drivers.results", "drivers.threads"},
     {"drivers.kernels", "drivers"},
-    {"_reference", "_errors", "_tunables", "_epilogue", "_report"},
+    {"_reference", "_errors", "_costs", "_tunables", "_epilogue", "_report"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

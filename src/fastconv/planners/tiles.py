@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _tunables
+from .. import _costs, _tunables
 from .._problem import Axis, ConvProblem, is_bfloat16, is_float
+from ..drivers import levels
 
 
 class Compute(NamedTuple):
@@ -220,6 +221,14 @@ class Choice(NamedTuple):
     cost: float = math.inf  # in units of a full vector multiply-add
     refusal: str = ""
     needed: int = 0  # bytes of workspace, where these are the reason
+    variant: str = ""  # which of the ways of the algorithm
+    work: _costs.Work = {}  # what the cost is made of
+
+    @classmethod
+    def of(cls, variant: str, driver: Any, tiles: TilePlan, work: _costs.Work) -> Choice:
+        """Return a plan whose cost is that of some work; a variant begins with the name of its algorithm."""
+        cost = _costs.total(work, tiles.level)
+        return cls(variant.split(",")[0], driver, tiles, cost, variant=variant, work=work)
 
 
 def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
@@ -251,6 +260,45 @@ def common(problem: ConvProblem, level: str, compute: Compute, axes: tuple[Axis,
         "fill": fill,
         "axes": axes,
     }
+
+
+def lanes_of(problem: ConvProblem, level: str) -> int:
+    """Return the elements of a vector of the compute type."""
+    compute = COMPUTE[problem.dtype]
+    return max(levels.describe(level)["vector_bytes"] // compute.dtype.itemsize, 1)
+
+
+def channels_near(problem: ConvProblem) -> bool:
+    """Return whether the channels of a pixel are neighbours."""
+    return problem.channel_axis == len(problem.out_shape) - 1
+
+
+def pack_work(
+    problem: ConvProblem, level: str, axes: tuple[Axis, ...], layout: dict[str, Any], repeats: float = 1.0
+) -> dict[str, float]:
+    """Count the work of packing all tiles of a problem, each so often."""
+    y, x = axes[-2:]
+    lanes = lanes_of(problem, level)
+    outer = math.prod(axis.out * axis.k for axis in axes[:-2])
+    images = repeats * problem.batch * problem.groups * problem.channels * outer
+    tiles_y, tiles_x = -(-y.out // layout["tile_rows"]), -(-x.out // layout["tile_columns"])
+    rows = y.out * len(layout["row_count"]) + tiles_y * float(np.sum(layout["row_count"] - 1))
+    columns = x.out * len(layout["column_span"]) + tiles_x * float(np.sum(layout["column_span"]))
+    runs = images * rows * tiles_x * len(layout["column_span"])
+    vectors = images * rows * columns / lanes
+    # drivers/tile.pyx turns whole vectors of channels.
+    if channels_near(problem) and problem.groups * problem.channels > 1:
+        if problem.channels >= lanes:
+            return {"pack.row": runs / lanes, "pack.turned": vectors}
+        return {"pack.row": runs, "pack.apart": vectors}
+    return {"pack.row": runs, "pack.vector" if x.stride == 1 else "pack.strided": vectors}
+
+
+def far_work(problem: ConvProblem, level: str, elements: float, passes: float) -> dict[str, float]:
+    """Count the reading of so many weights, time after time, where L2 does not hold them all."""
+    if elements * COMPUTE[problem.dtype].dtype.itemsize <= _tunables.NEAR_BYTES:
+        return {}
+    return {"far.weights": passes * elements / lanes_of(problem, level)}
 
 
 def too_large(problem: ConvProblem) -> str:

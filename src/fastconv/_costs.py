@@ -1,0 +1,101 @@
+"""The cost model in one table: what each kind of work takes, in vector multiply-adds at the peak.
+
+A planner counts the work of its algorithm, such as ``{"gemm.product": 1.2e6, "gemm.store": 800.0}``; the cost is the
+sum of the counts, each times its constant here. Only the ratios between plans count, so the unit is one that a CPU of
+another clock has too: a full vector of multiply-adds at the rate that `drivers.levels.fma_rate` measures.
+
+The constants were fitted to the times of random layers by ``python -m bench.cost_model --fit``, on the machine that
+`_tunables` names. `fastconv.tune` fits them to the user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+Work = Mapping[str, float]
+
+# Fitted at x86_v4; the other levels have a line in TABLE where theirs differ.
+CONSTANTS: Final[dict[str, float]] = {
+    # --- what several algorithms share: packing a tile -----------------------------------------------------------
+    # What a row of one channel takes besides its samples; a vector of samples that are neighbours, that a stride leaves
+    # apart, that are turned from neighbouring channels, or that such channels keep apart, too few to be turned.
+    "pack.row": 30.0,
+    "pack.vector": 2.0,
+    "pack.strided": 10.0,
+    "pack.turned": 6.0,
+    "pack.apart": 30.0,
+    # A vector of weights that L2 does not hold, each time it is read.
+    "far.weights": 3.0,
+    # --- direct, lanes = columns ---------------------------------------------------------------------------------
+    # A call of the driver; a call of the kernel: one output channel on one tile; a plane in a register tile, the set-up
+    # of its loops; a product; a vector of samples that is loaded; a vector of results that is stored through scratch.
+    "direct.call": 1.0e4,
+    "direct.tile": 150.0,
+    "direct.plane": 8.0,
+    "direct.product": 1.0,
+    "direct.load": 1.0,
+    "direct.store": 10.0,
+    # --- direct, lanes = channels of a depthwise layer -----------------------------------------------------------
+    # A call; a product, one of taps without neighbours, and what else a vector of results takes, which is mostly the
+    # wait for memory; a vector of samples that is gathered, one of results that is turned back.
+    "depthwise.call": 1.0e4,
+    "depthwise.tap": 1.0,
+    "depthwise.lone_tap": 1.6,
+    "depthwise.output": 15.0,
+    "depthwise.gather": 15.0,
+    "depthwise.scatter": 17.0,
+    # --- implicit GEMM, lanes = output channels ------------------------------------------------------------------
+    # A call; a register tile; a product; a vector of results that is turned into pixels, that is stored as it is, or
+    # element by element; a vector of weights that is packed, in a plain call.
+    "gemm.call": 1.0e4,
+    "gemm.tile": 10.0,
+    "gemm.product": 1.03,
+    "gemm.turned": 12.0,
+    "gemm.stored": 3.0,
+    "gemm.scattered": 60.0,
+    "gemm.weights": 18.0,
+    # The same for phases of a row that are interleaved; a phase with a schedule of its own: about 5 us.
+    "phases.stored": 14.0,
+    "phases.call": 2.5e4,
+    # --- implicit GEMM, lanes = pixels ---------------------------------------------------------------------------
+    # A call; a call of the kernel: some output channels on one panel of pixels; a product; a vector of sums each time
+    # it goes to memory; a vector of samples that is unrolled.
+    "pixels.call": 1.0e4,
+    "pixels.tile": 30.0,
+    "pixels.product": 1.03,
+    "pixels.visit": 4.0,
+    "pixels.unroll": 4.0,
+    # --- Winograd ------------------------------------------------------------------------------------------------
+    # A call; a call of the kernel of products; a product; and for each frequency and vector: of a tile for its samples,
+    # its sums each time they go to memory, and its results; of a channel for its weights, and for packing those.
+    "winograd.call": 1.0e4,
+    "winograd.tile": 130.0,
+    "winograd.product": 1.11,
+    "winograd.input": 10.0,
+    "winograd.fold": 5.0,
+    "winograd.output": 14.0,
+    "winograd.weights": 8.5,
+    "winograd.taps": 18.0,
+    # --- FFT tiles -----------------------------------------------------------------------------------------------
+    # A call; a point of a tile, for each level of the tree, for the transpositions of each direction, and for the
+    # product with one channel. Counted from the code, over the share of the peak that was measured.
+    "fft.call": 2.5e4,
+    "fft.level": 9.0,
+    "fft.turn": 35.0,
+    "fft.product": 12.0,
+}
+
+# By level, where constants differ from those above.
+TABLE: Final[dict[str, dict[str, float]]] = {}
+
+
+def constants(level: str) -> Mapping[str, float]:
+    """Return the constants of a level."""
+    return CONSTANTS | TABLE.get(level, {})
+
+
+def total(work: Work, level: str) -> float:
+    """Return the cost of work."""
+    table = constants(level)
+    return sum(count * table[name] for name, count in work.items())
