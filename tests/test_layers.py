@@ -29,6 +29,7 @@ RANKS = (
     {"_filters", "_pairs", "_gradients"},
     {"_arrange", "_transposed", "_weight_gradient"},
     {"_planned"},
+    {"_measure"},
     {"core", "_quantised", "_windows"},
     {"_plan"},
     {"planners.fft", "planners.phases"},
@@ -59,7 +60,8 @@ RANKS = (
     {"drivers.tile"},
     {"drivers.levels", "drivers.results", "drivers.threads"},
     {"drivers.kernels", "drivers"},
-    {"_reference", "_errors", "_costs", "_tunables", "_epilogue", "_report"},
+    {"_costs"},
+    {"_reference", "_errors", "_tunables", "_epilogue", "_report", "_wisdom"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

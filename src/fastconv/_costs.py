@@ -10,8 +10,12 @@ The constants were fitted to the times of random layers by ``python -m bench.cos
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Mapping
 from typing import Final
+
+from . import _wisdom
 
 Work = Mapping[str, float]
 
@@ -20,13 +24,12 @@ CONSTANTS: Final[dict[str, float]] = {
     # --- what several algorithms share: packing a tile -----------------------------------------------------------
     # What a row of one channel takes besides its samples; a vector of samples that are neighbours, that a stride leaves
     # apart, that are turned from neighbouring channels, or that such channels keep apart, too few to be turned.
+    "pack.tile": 1000.0,
     "pack.row": 30.0,
     "pack.vector": 2.0,
     "pack.strided": 10.0,
     "pack.turned": 6.0,
     "pack.apart": 30.0,
-    # A vector of weights that L2 does not hold, each time it is read.
-    "far.weights": 3.0,
     # --- direct, lanes = columns ---------------------------------------------------------------------------------
     # A call of the driver; a call of the kernel: one output channel on one tile; a plane in a register tile, the set-up
     # of its loops; a product; a vector of samples that is loaded; a vector of results that is stored through scratch.
@@ -36,6 +39,9 @@ CONSTANTS: Final[dict[str, float]] = {
     "direct.product": 1.0,
     "direct.load": 1.0,
     "direct.store": 10.0,
+    "direct.copied": 50.0,
+    "direct.clear": 1.0,
+    "direct.far": 20.0,
     # --- direct, lanes = channels of a depthwise layer -----------------------------------------------------------
     # A call; a product, one of taps without neighbours, and what else a vector of results takes, which is mostly the
     # wait for memory; a vector of samples that is gathered, one of results that is turned back.
@@ -43,6 +49,8 @@ CONSTANTS: Final[dict[str, float]] = {
     "depthwise.tap": 1.0,
     "depthwise.lone_tap": 1.6,
     "depthwise.output": 15.0,
+    "depthwise.address": 5.0,
+    "depthwise.far": 20.0,
     "depthwise.gather": 15.0,
     "depthwise.scatter": 17.0,
     # --- implicit GEMM, lanes = output channels ------------------------------------------------------------------
@@ -53,8 +61,11 @@ CONSTANTS: Final[dict[str, float]] = {
     "gemm.product": 1.03,
     "gemm.turned": 12.0,
     "gemm.stored": 3.0,
+    "gemm.pieces": 10.0,
     "gemm.scattered": 60.0,
     "gemm.weights": 18.0,
+    "gemm.far_weights": 10.0,
+    "gemm.far": 20.0,
     # The same for phases of a row that are interleaved; a phase with a schedule of its own: about 5 us.
     "phases.stored": 14.0,
     "phases.call": 2.5e4,
@@ -62,10 +73,14 @@ CONSTANTS: Final[dict[str, float]] = {
     # A call; a call of the kernel: some output channels on one panel of pixels; a product; a vector of sums each time
     # it goes to memory; a vector of samples that is unrolled.
     "pixels.call": 1.0e4,
+    "pixels.item": 1000.0,
     "pixels.tile": 30.0,
     "pixels.product": 1.03,
     "pixels.visit": 4.0,
     "pixels.unroll": 4.0,
+    "pixels.stored": 100.0,
+    "pixels.far_weights": 30.0,
+    "pixels.far": 20.0,
     # --- Winograd ------------------------------------------------------------------------------------------------
     # A call; a call of the kernel of products; a product; and for each frequency and vector: of a tile for its samples,
     # its sums each time they go to memory, and its results; of a channel for its weights, and for packing those.
@@ -77,6 +92,8 @@ CONSTANTS: Final[dict[str, float]] = {
     "winograd.output": 14.0,
     "winograd.weights": 8.5,
     "winograd.taps": 18.0,
+    "winograd.far_weights": 10.0,
+    "winograd.far": 20.0,
     # --- FFT tiles -----------------------------------------------------------------------------------------------
     # A call; a point of a tile, for each level of the tree, for the transpositions of each direction, and for the
     # product with one channel. Counted from the code, over the share of the peak that was measured.
@@ -84,15 +101,57 @@ CONSTANTS: Final[dict[str, float]] = {
     "fft.level": 9.0,
     "fft.turn": 35.0,
     "fft.product": 12.0,
+    "fft.weights": 12.0,
+    "fft.far": 12.0,
 }
 
-# By level, where constants differ from those above.
+# By level, where constants differ from those above. Levels that have the kernels of another but for bytes share its.
 TABLE: Final[dict[str, dict[str, float]]] = {}
 
+# Constants that were measured count if they are within this factor of those here.
+BOUND: Final = 20.0
 
-def constants(level: str) -> Mapping[str, float]:
-    """Return the constants of a level."""
-    return CONSTANTS | TABLE.get(level, {})
+_lock = threading.Lock()
+_in_use: dict[str, dict[str, float]] = {}
+
+
+def defaults(level: str) -> dict[str, float]:
+    """Return the constants that fastconv comes with."""
+    family = next((name for name in TABLE if level.startswith(name)), "")
+    return CONSTANTS | TABLE.get(family, {})
+
+
+def constants(level: str) -> dict[str, float]:
+    """Return the constants of a level that are in use: measured ones, if there are any."""
+    found = _in_use.get(level)
+    if found is None:
+        found = defaults(level)
+        measured = _wisdom.known(level).constants
+        if measured and plausible(measured, found):
+            found = measured
+        with _lock:
+            found = _in_use.setdefault(level, found)
+    return found
+
+
+def plausible(measured: dict[str, float], usual: dict[str, float]) -> bool:
+    """Return whether measured constants may be used; if not, warn."""
+    if measured.keys() == usual.keys() and all(1 / BOUND <= measured[name] / usual[name] <= BOUND for name in usual):
+        return True
+    warnings.warn(f"fastconv ignores constants in {_wisdom.path()}: they are not those of a cost", RuntimeWarning, 2)
+    return False
+
+
+def use(level: str, measured: dict[str, float]) -> None:
+    """Use measured constants from now on, in this process."""
+    _wisdom.remember_constants(level, measured)
+    forget()
+
+
+def forget() -> None:
+    """Look the constants up again when they are asked for."""
+    with _lock:
+        _in_use.clear()
 
 
 def total(work: Work, level: str) -> float:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import numpy as np
 
-from . import _plan, _tunables
+from . import _plan, _tunables, _wisdom
 from ._problem import ConvProblem
+from .drivers import threads as _threads
 from .planners.tiles import Choice
 
 Call = Callable[[], object]
+Clock = Callable[[], float]
 
 
-def race(calls: Sequence[Call], seconds: float) -> list[float]:
+def race(calls: Sequence[Call], seconds: float, clock: Clock = perf_counter) -> list[float]:
     """Time calls in turn, round after round, within about so many seconds.
 
     The best sample of each counts: on a machine with other work whatever makes one longer comes from outside. A call
@@ -26,40 +29,50 @@ def race(calls: Sequence[Call], seconds: float) -> list[float]:
     calls : sequence of callable
         The most promising first: when time is up before a call has run at all, it is left out.
     seconds : float
+    clock : callable, optional
+        Tells the time in seconds. That of the thread's CPU, `time.thread_time`, leaves out when others had the core,
+        and is wrong where a call starts threads.
 
     Returns
     -------
     list of float
         Seconds of each call; infinite for those left out.
     """
-    end = perf_counter() + seconds
+    end = clock() + seconds
     best = [math.inf] * len(calls)
     for i, call in enumerate(calls):
-        if i and perf_counter() > end:
+        if i and clock() > end:
             return best
         # The first call may find the caches cold and memory unmapped.
-        best[i] = min(elapsed(call, 1), elapsed(call, 1))
+        best[i] = min(elapsed(call, 1, clock), elapsed(call, 1, clock))
     repeats = [max(int(_tunables.SAMPLE_SECONDS / max(one, 1e-7)), 1) for one in best]
     for turn in range(_tunables.MOST_ROUNDS):
-        racing = [i for i in range(len(calls)) if best[i] < _tunables.FAR_BEHIND * min(best)]
+        # At first a sample may be unlucky.
+        most = _tunables.FAR_BEHIND * (4 if turn < _tunables.FIRST_ROUNDS else 1) * min(best)
+        racing = [i for i in range(len(calls)) if best[i] < most]
         # Another one first in every round: nobody always follows the one that leaves the worst cache.
         for i in racing[turn % len(racing) :] + racing[: turn % len(racing)]:
-            if perf_counter() > end:
+            if clock() > end:
                 return best
-            best[i] = min(best[i], elapsed(calls[i], repeats[i]))
+            best[i] = min(best[i], elapsed(calls[i], repeats[i], clock))
     return best
 
 
-def elapsed(call: Call, repeats: int) -> float:
+def elapsed(call: Call, repeats: int, clock: Clock) -> float:
     """Return the seconds of a call, made so often in a row."""
-    start = perf_counter()
+    start = clock()
     for _ in range(repeats):
         call()
-    return (perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def time_choices(
-    problem: ConvProblem, level: str, choices: list[Choice], seconds: float, threads: int | None
+    problem: ConvProblem,
+    level: str,
+    choices: list[Choice],
+    seconds: float,
+    threads: int | None,
+    clock: Clock = perf_counter,
 ) -> list[float]:
     """Return the seconds that each of some choices takes on arrays of a problem, within about so many seconds.
 
@@ -70,9 +83,36 @@ def time_choices(
     arrays = Arrays(problem)
     calls = [arrays.call(_plan.schedule_of(problem, level, choices[i], choices), threads) for i in order]
     times = [math.inf] * len(choices)
-    for i, time in zip(order, race(calls, seconds), strict=True):
+    for i, time in zip(order, race(calls, seconds, clock), strict=True):
         times[i] = time
     return times
+
+
+def fastest(problem: ConvProblem, level: str, threads: int | None) -> _plan.Schedule:
+    """Return the schedule that takes the least time, measured now unless it was before.
+
+    Raises
+    ------
+    ConvError
+        As `_plan.make`.
+    """
+    choices = _plan.candidates(problem, level)
+    ways = [choice for choice in _plan.served(choices) if math.isfinite(choice.cost)]
+    if len(ways) < 2 or 0 in problem.out_shape:
+        return _plan.make(problem, level)
+    number = _threads.get_num_threads() if threads is None else threads
+    key = hashlib.sha256(f"{number} {problem}".encode()).hexdigest()[:32]
+    won = _wisdom.known(level).plans.get(key)
+    taken = next((choice for choice in ways if choice.variant == won), None)
+    if taken is not None:
+        return _plan.schedule_of(problem, level, taken, choices)._replace(measured=f"{won} was the fastest before")
+    times = time_choices(problem, level, ways, _tunables.MEASURE_SECONDS, threads)
+    ranked = sorted(zip(times, ways, strict=True), key=lambda pair: pair[0])
+    taken = ranked[0][1]
+    _wisdom.remember_plan(level, key, taken.variant)
+    shown = ", ".join(f"{way.variant} {time * 1e6:.1f} us" for time, way in ranked if time < math.inf)
+    schedule = _plan.schedule_of(problem, level, taken, choices)
+    return schedule._replace(measured=f"{shown}, threads: {number}")
 
 
 class Arrays:

@@ -56,6 +56,8 @@ class Schedule(NamedTuple):
         exact ones if the numbers are small enough, see `core.execute`.
     cost : float
         By the model, in units of a full vector multiply-add.
+    measured : str
+        What measuring said, if that is why the algorithm was taken.
     """
 
     problem: ConvProblem
@@ -66,6 +68,7 @@ class Schedule(NamedTuple):
     passed_over: tuple[str, ...]
     rounded: Schedule | None = None
     cost: float = math.inf
+    measured: str = ""
 
     @property
     def workspace_bytes(self) -> int:
@@ -110,6 +113,8 @@ class Schedule(NamedTuple):
         if self.rounded is not None:
             lines.append("where the numbers are small enough for exact results: fft in float64, rounded")
         lines.append(f"workspace: {self.workspace_bytes} bytes a thread, work: {p.flops} flops")
+        if self.measured:
+            lines.append(f"measured: {self.measured}")
         lines.extend(f"passed over: {line}" for line in self.passed_over)
         return "\n".join(lines)
 
@@ -201,6 +206,12 @@ def make(problem: ConvProblem, level: str) -> Schedule:
     ConvError
         If the algorithm asked for cannot serve the problem.
     """
+    choices = candidates(problem, level)
+    return schedule_of(problem, level, min(served(choices), key=lambda choice: choice.cost), choices)
+
+
+def candidates(problem: ConvProblem, level: str) -> list[Choice]:
+    """Return what all algorithms that are asked for make of a problem; raise if none can serve it."""
     if problem.stored is not None:
         # The one algorithm that reads and writes other dtypes than it computes in.
         choices = variants_of("direct", problem, level)
@@ -215,7 +226,7 @@ def make(problem: ConvProblem, level: str) -> Schedule:
         if least := min((choice.needed for choice in choices if choice.needed), default=0):
             raise ConvError(f"max_workspace: got {problem.max_workspace}, allowed: at least {least} bytes here")
         raise ConvError(f"dtype: got {problem.stored} computed in {problem.dtype}: {choices[0].refusal}")
-    return schedule_of(problem, level, min(served(choices), key=lambda choice: choice.cost), choices)
+    return choices
 
 
 def served(choices: list[Choice]) -> list[Choice]:

@@ -116,9 +116,17 @@ WINDOWS_SHARE: Final = 100_000
 # 56 x 56 with 3 x 3 falls from 28 to 23 ms, that of smaller layers is flat above 192.
 GEMM_PACKED_BYTES: Final = 448 * 1024
 
-# A packed row is reused by every kernel row, so more rows mean less packing, but also fewer tiles for threads.
+# A packed row is reused by every kernel row, so more rows mean less packing, but also fewer tiles for threads. Results
+# are stored in runs of a tile's columns, each channel's on other pages: 5 channels of 127 x 127 to 216 with 3 x 3 take
+# 4.1 ms at 64 columns, 2.7 ms at 128 and 256; layers of many channels take as long with either.
 GEMM_TILE_ROWS: Final = 8
-GEMM_TILE_COLUMNS: Final = 64
+GEMM_TILE_COLUMNS: Final = 256
+
+# Pixels of a tile where the image is one row.
+GEMM_TILE_PIXELS: Final = 512
+
+# Channels that are neighbours are turned into rows a vector at a time, if at least one in so many of a vector is wanted.
+TURNED_SHARE: Final = 4
 
 # Bytes of packed weights: what a block of output channels may take of L2.
 GEMM_WEIGHT_BYTES: Final = 1200 * 1024
@@ -133,6 +141,10 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 # 128 products at a time and 906 with 256.
 PIXELS_TILE: Final = 512
 PIXELS_BLOCK: Final = 160
+
+# Output channels that are written at a time where results go to memory: more streams of stores than these are slower.
+# 5 channels of 127 x 127 to 216 with 1 x 1 take 2.0 ms with 32, 5.8 ms with all at once.
+PIXELS_STREAMS: Final = 32
 
 # Products up to which vectors are placed so that stores are aligned, at the cost of one more vector a line.
 PIXELS_FEW_PRODUCTS: Final = 48
@@ -259,7 +271,27 @@ INT8_STAGE_BYTES: Final = 256 * 1024
 # --- measuring candidates --------------------------------------------------------------------------------------------
 
 # Seconds of a sample, which calls that are shorter fill by being made several times in a row; how many samples there
-# are of each, if there is time; and how far behind the best a call is worth no more of them.
+# are of each, if there is time; and how far behind the best a call is worth no more of them, which is four times as far
+# in the first rounds.
 SAMPLE_SECONDS: Final = 2e-4
 MOST_ROUNDS: Final = 40
+FIRST_ROUNDS: Final = 3
 FAR_BEHIND: Final = 2.0
+
+# Seconds of a plan's measuring.
+MEASURE_SECONDS: Final = 0.25
+
+# How much longer than the best still counts as well picked.
+CLOSE: Final = 1.1
+
+# Layers that `tune` times: the largest takes about a millisecond by a good way, and all ways of one these seconds.
+TUNE_SEED: Final = 1
+TUNE_FLOPS: Final = 1.5e8
+TUNE_LAYER_SECONDS: Final = 0.05
+
+# The fit: its rounds; how many candidates the usual constants count as; the relative error up to which one counts by its
+# square; and how far behind the best of its layer a candidate counts.
+FIT_ROUNDS: Final = 40
+FIT_PRIOR: Final = 0.1
+FIT_USUAL_ERROR: Final = 0.2
+FIT_FAR_BEHIND: Final = 2.5

@@ -9,7 +9,7 @@ import numpy as np
 from .. import _costs, _tunables
 from .._problem import Axis, ConvProblem
 from ..drivers import depthwise, levels
-from .tiles import COMPUTE, Choice, TilePlan, channels_near, common, make_segments, packed_layout, two_axes
+from .tiles import COMPUTE, Choice, TilePlan, arrays_work, channels_near, common, make_segments, packed_layout, two_axes
 
 # Lengths of runs of taps that the kernel has loops of their own for, and the strides it has them for.
 RUNS = (7, 5, 3)
@@ -130,7 +130,9 @@ def work_of(problem: ConvProblem, plan: DepthwisePlan, lanes: int) -> dict[str, 
         "depthwise.call": 1.0,
         "depthwise.tap" if plan.run else "depthwise.lone_tap": outputs * problem.taps,
         "depthwise.output": outputs,
+        "depthwise.address": problem.batch * plan.bands * plan.chunks * plan.blocks * plan.table_rows * plan.table_pitch,
     }
+    work |= arrays_work(problem, plan.level, "depthwise.far")
     if plan.in_place:
         return work
     return work | {"depthwise.gather": vectors * y.n * x.n, "depthwise.scatter": outputs}

@@ -25,6 +25,7 @@ from .tiles import (
     make_segments,
     pack_work,
     packed_layout,
+    arrays_work,
     row_segment_order,
     share_of,
     too_large,
@@ -134,14 +135,20 @@ def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str
         "direct.product": parts * vectors * y.out * problem.taps,
         "direct.load": vectors * reached * x.k,
     }
+    if x.out % lanes:
+        # The slack of packed tiles is cleared at every call.
+        work["direct.clear"] = plan.channel_pitch * problem.channels / lanes
     rows_follow = problem.spatial_axes[-1] == len(problem.out_shape) - 1
     if not rows_follow or not plan.out_copies:
         work["direct.store"] = vectors * y.out
+    elif np.any(widths < lanes * wide):
+        # What is narrower than a register tile is computed beside the result, and copied row by row.
+        work["direct.copied"] = images * y.out * float(np.sum(widths < lanes * wide))
     # What need not be packed: tiles whose windows lie inside the input.
     plain = 0.0
     if plan.can_read_plain and rows_follow and y.out and x.out:
         plain = share_inside(plan.row_blocks, plan.inside_y) * share_inside(plan.chunks, plan.inside_x)
-    return work | pack_work(problem, level, plan.axes, layout, 1.0 - plain)
+    return work | arrays_work(problem, level, "direct.far") | pack_work(problem, level, plan.axes, layout, 1.0 - plain)
 
 
 def share_inside(cuts: np.ndarray, inside_: tuple[int, int]) -> float:

@@ -163,13 +163,18 @@ def work_of(problem: ConvProblem, axes: tuple[Axis, ...], shape: Shape, lanes: i
     size = math.prod(shape.sizes) * problem.dtype.itemsize
     slow = next(factor for limit, factor in _tunables.FFT_CACHE if size <= limit)
     points = problem.groups * math.prod(shape.sizes) / rows_in_a_point(problem) / lanes * slow
-    forward, back = tiles * channels + channels * out, tiles * out
-    return {
+    forward, back = tiles * channels, tiles * out
+    work = {
         "fft.call": 1.0,
         "fft.level": points * levels_ * (forward + _tunables.FFT_BACK_LEVEL * back),
         "fft.turn": points * (forward + back),
         "fft.product": points * tiles * out * channels,
     }
+    if not problem.planned:
+        work["fft.weights"] = points * levels_ * channels * out
+    if problem.groups * channels * out * size > _tunables.NEAR_BYTES:
+        work["fft.far"] = points * (tiles + (not problem.planned)) * channels * out
+    return work
 
 
 # --- the plan of a shape ---------------------------------------------------------------------------------------------

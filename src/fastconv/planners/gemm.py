@@ -19,11 +19,12 @@ from .tiles import (
     channels_near,
     common,
     equal_share,
-    far_work,
+    far_vectors,
     lanes_of,
     make_segments,
     pack_work,
     packed_layout,
+    arrays_work,
     too_large,
     two_axes,
 )
@@ -69,7 +70,7 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
 
     tile_rows = max(min(_tunables.GEMM_TILE_ROWS, y.out), 1)
     tile_columns = equal_share(
-        x.out, _tunables.GEMM_TILE_COLUMNS * (_tunables.GEMM_TILE_ROWS if flattened else 1), pixels
+        x.out, _tunables.GEMM_TILE_PIXELS if flattened else _tunables.GEMM_TILE_COLUMNS, pixels
     )
     while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_rows -= 1
@@ -121,16 +122,18 @@ def work_of(problem: ConvProblem, level: str, plan: GemmPlan, layout: dict[str, 
     if problem.spatial_axes[-1] == len(problem.out_shape) - 1:
         work["gemm.turned"] = outputs * (panels * vectors + last)
     else:
-        whole = channels_near(problem) and rest % lanes == 0
-        work["gemm.stored"] = outputs * (panels * vectors + (last if whole else 0))
-        work["gemm.scattered"] = 0.0 if whole else outputs * rest / lanes
+        near = channels_near(problem)
+        work["gemm.stored"] = outputs * (panels * vectors + last) if near else 0.0
+        work["gemm.pieces"] = outputs if near and rest % lanes else 0.0
+        work["gemm.scattered"] = 0.0 if near else outputs * problem.channels_out / lanes
     passes = images / problem.groups * tiles
     elements = problem.groups * problem.taps * (panels * vectors + last) * lanes
     if not problem.planned:
         work["gemm.weights"] = elements / lanes
     # Blocks of output channels go around all tiles, so a tile is packed again for each, if there are several.
     packing = pack_work(problem, level, plan.axes, layout, blocks if passes > 1 else 1)
-    return work | far_work(problem, level, elements, 1.0) | packing
+    work["gemm.far_weights"] = far_vectors(problem, level, elements)
+    return work | arrays_work(problem, level, "gemm.far") | packing
 
 
 def register_tiles_of(problem: ConvProblem, most: int, plan: GemmPlan) -> tuple[float, float]:

@@ -17,11 +17,12 @@ from .tiles import (
     TilePlan,
     common,
     equal_share,
-    far_work,
+    far_vectors,
     lanes_of,
     make_segments,
     pack_work,
     packed_layout,
+    arrays_work,
     too_large,
     two_axes,
 )
@@ -108,13 +109,16 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
         _tunables.PIXELS_SUMS_BYTES // sums,
     )
     out_block = max(out_block, _tunables.PIXELS_OUT_BLOCK)
+    out_step = max(_tunables.PIXELS_WEIGHT_BYTES // (block * item * register_rows), 1) * register_rows
+    if math.prod(problem.out_shape) * item > _tunables.NEAR_BYTES:
+        out_step = min(out_step, max(_tunables.PIXELS_STREAMS // register_rows, 1) * register_rows)
     tiles = PixelsPlan(
         **common(problem, level, compute, axes),
         **layout,
         offsets=np.ascontiguousarray(offsets.reshape(-1), np.intp),
         block=block,
         out_block=equal_share(problem.channels_out, out_block, register_rows),
-        out_step=max(_tunables.PIXELS_WEIGHT_BYTES // (block * item * register_rows), 1) * register_rows,
+        out_step=out_step,
         pointwise=pointwise,
         joined=contiguous or unrolled,
         unrolled=unrolled,
@@ -144,6 +148,7 @@ def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str
     passes = images / problem.groups * tiles
     work = {
         "pixels.call": 1.0,
+        "pixels.item": images * tiles,
         "pixels.tile": images * lines * panels * blocks * (len(rows) + out_steps),
         "pixels.product": images * lines * panels * steps * problem.taps,
         "pixels.visit": images * lines * vectors * problem.channels_out * blocks,
@@ -152,8 +157,11 @@ def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str
         out_blocks = -(-problem.channels_out // plan.out_block)
         # A move for every vector of a row, however few its pixels.
         work["pixels.unroll"] = images * y.out * -(-x.out // lanes) * problem.taps * out_blocks
-    if problem.spatial_axes[-1] != len(problem.out_shape) - 1:
-        work["gemm.scattered"] = images * lines * vectors * problem.channels_out
-    if not plan.pointwise:
+    # Fewer pixels than a vector are neither read nor written in place.
+    few = line < lanes
+    if few or problem.spatial_axes[-1] != len(problem.out_shape) - 1:
+        work["pixels.stored"] = images * lines * problem.channels_out
+    if few or not plan.pointwise:
         work |= pack_work(problem, level, plan.axes, layout)
-    return work | far_work(problem, level, float(problem.w_size), passes)
+    work["pixels.far_weights"] = passes * far_vectors(problem, level, problem.w_size)
+    return work | arrays_work(problem, level, "pixels.far")

@@ -279,26 +279,33 @@ def pack_work(
     """Count the work of packing all tiles of a problem, each so often."""
     y, x = axes[-2:]
     lanes = lanes_of(problem, level)
-    outer = math.prod(axis.out * axis.k for axis in axes[:-2])
-    images = repeats * problem.batch * problem.groups * problem.channels * outer
+    images = repeats * problem.batch * problem.groups * math.prod(axis.out for axis in axes[:-2])
+    planes = images * math.prod(axis.k for axis in axes[:-2])
     tiles_y, tiles_x = -(-y.out // layout["tile_rows"]), -(-x.out // layout["tile_columns"])
     rows = y.out * len(layout["row_count"]) + tiles_y * float(np.sum(layout["row_count"] - 1))
+    runs = planes * rows * tiles_x * len(layout["column_span"])
     columns = x.out * len(layout["column_span"]) + tiles_x * float(np.sum(layout["column_span"]))
-    runs = images * rows * tiles_x * len(layout["column_span"])
-    vectors = images * rows * columns / lanes
-    # drivers/tile.pyx turns whole vectors of channels.
+    work = {"pack.tile": images * tiles_y * tiles_x}
     if channels_near(problem) and problem.groups * problem.channels > 1:
-        if problem.channels >= lanes:
-            return {"pack.row": runs / lanes, "pack.turned": vectors}
-        return {"pack.row": runs, "pack.apart": vectors}
-    return {"pack.row": runs, "pack.vector" if x.stride == 1 else "pack.strided": vectors}
+        # As drivers/tile.pyx does: vectors of channels are turned, if enough of each are wanted.
+        channels = problem.channels
+        if channels >= lanes or (problem.groups > 1 and channels * _tunables.TURNED_SHARE >= lanes):
+            blocks = -(-channels // lanes) * -(-columns // (lanes * tiles_x * len(layout["column_span"])))
+            return work | {"pack.turned": runs * blocks * lanes}
+        return work | {"pack.row": runs * channels, "pack.apart": planes * channels * rows * columns / lanes}
+    work["pack.row"] = runs * problem.channels
+    return work | {"pack.vector" if x.stride == 1 else "pack.strided": planes * problem.channels * rows * columns / lanes}
 
 
-def far_work(problem: ConvProblem, level: str, elements: float, passes: float) -> dict[str, float]:
-    """Count the reading of so many weights, time after time, where L2 does not hold them all."""
-    if elements * COMPUTE[problem.dtype].dtype.itemsize <= _tunables.NEAR_BYTES:
-        return {}
-    return {"far.weights": passes * elements / lanes_of(problem, level)}
+def far_vectors(problem: ConvProblem, level: str, elements: float) -> float:
+    """Return how many vectors of so many elements are beyond what L2 holds."""
+    item = COMPUTE[problem.dtype].dtype.itemsize
+    return max(elements - _tunables.NEAR_BYTES / item, 0.0) / lanes_of(problem, level)
+
+
+def arrays_work(problem: ConvProblem, level: str, way: str) -> dict[str, float]:
+    """Count what is read and written of large arrays, which each algorithm does in runs of its own length."""
+    return {way: far_vectors(problem, level, problem.x_size + math.prod(problem.out_shape))}
 
 
 def too_large(problem: ConvProblem) -> str:

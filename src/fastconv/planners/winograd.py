@@ -19,7 +19,7 @@ import numpy as np
 from .. import _tunables
 from .._problem import ConvProblem, is_float
 from ..drivers import levels, winograd
-from .tiles import COMPUTE, Choice, TilePlan, common, far_work, make_segments, packed_layout, too_large
+from .tiles import COMPUTE, Choice, TilePlan, common, far_vectors, make_segments, packed_layout, arrays_work, too_large
 
 KERNEL = 3
 
@@ -259,4 +259,5 @@ def work_of(problem: ConvProblem, level: str, plan: WinogradPlan) -> dict[str, f
         work["winograd.weights"] = sizes.frequencies * weights * passes
     if not problem.planned:
         work["winograd.taps"] = KERNEL**2 * weights * passes
-    return work | far_work(problem, level, KERNEL**2 * weights * sizes.lanes, passes)
+    work["winograd.far_weights"] = passes * far_vectors(problem, level, KERNEL**2 * weights * sizes.lanes)
+    return work | arrays_work(problem, level, "winograd.far")
