@@ -34,17 +34,22 @@ One way through, each layer knowing only what is below it::
 `_reference` is the definition of every result in plain NumPy.
 """
 
-from . import ndimage, nn, signal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
-from ._gradients import conv_grad
 from ._numpy import convolve, correlate
-from ._patch import patch, patched, unpatch
 from ._planned import Plan, plan
-from ._transposed import conv_transpose
-from ._windows import col2im, im2col
 from .core import conv
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from . import ndimage, nn, signal
+    from ._gradients import conv_grad
+    from ._patch import patch, patched, unpatch
+    from ._transposed import conv_transpose
+    from ._windows import col2im, im2col
 
 __all__ = [
     "ConvError",
@@ -69,3 +74,30 @@ __all__ = [
     "signal",
     "unpatch",
 ]
+
+# Imported when first asked for: half of the time of `import fastconv`, and most programs want one of them.
+_LATER = {
+    "ndimage": "ndimage",
+    "nn": "nn",
+    "signal": "signal",
+    "conv_grad": "_gradients",
+    "conv_transpose": "_transposed",
+    "col2im": "_windows",
+    "im2col": "_windows",
+    "patch": "_patch",
+    "patched": "_patch",
+    "unpatch": "_patch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LATER[name]}", __name__)
+    value = module if name == _LATER[name] else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
