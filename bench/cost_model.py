@@ -7,8 +7,8 @@
     python -m bench.cost_model --level x86_v3  another level's kernels
 
 A layer is a hit if what `auto` picks takes at most 10 % longer than the best. Those that seem to be none are measured
-again, all their candidates alike and longer, before they count. What counts is the time that the CPU gave to the thread,
-so that other work on the machine matters less.
+again, all their candidates alike and longer, before they count. What is measured is the time that the CPU gave to the
+thread, so that other work on the machine matters less.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 
-from fastconv import _costs, _tune, _tunables
+from fastconv import _costs, _tunables, _tune
 from fastconv._draw import Layer, layers
 from fastconv.drivers import levels
 

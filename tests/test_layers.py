@@ -28,13 +28,16 @@ RANKS = (
     {"signal._arguments", "_ndimage_args", "nn._arguments"},
     {"_filters", "_pairs", "_gradients"},
     {"_arrange", "_transposed", "_weight_gradient"},
-    {"_planned"},
+    {"_planned", "_tune"},
     {"_measure"},
     {"core", "_quantised", "_windows"},
-    {"_plan"},
+    {"_plan", "_draw"},
     {"planners.fft", "planners.phases"},
     {"planners.gradient"},
-    {f"planners.{name}" for name in ("depthwise", "direct", "gemm", "parts", "quantised", "reference", "separable", "winograd")},
+    {
+        f"planners.{name}"
+        for name in ("depthwise", "direct", "gemm", "parts", "quantised", "reference", "separable", "winograd")
+    },
     {"planners.pixels"},
     {"planners.tiles"},
     {"planners"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -100,6 +99,8 @@ def fastest(problem: ConvProblem, level: str, threads: int | None) -> _plan.Sche
     ways = [choice for choice in _plan.served(choices) if math.isfinite(choice.cost)]
     if len(ways) < 2 or 0 in problem.out_shape:
         return _plan.make(problem, level)
+    import hashlib
+
     number = _threads.get_num_threads() if threads is None else threads
     key = hashlib.sha256(f"{number} {problem}".encode()).hexdigest()[:32]
     won = _wisdom.known(level).plans.get(key)

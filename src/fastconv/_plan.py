@@ -58,6 +58,8 @@ class Schedule(NamedTuple):
         By the model, in units of a full vector multiply-add.
     measured : str
         What measuring said, if that is why the algorithm was taken.
+    variant : str
+        Which of the ways of the algorithm was taken.
     """
 
     problem: ConvProblem
@@ -69,6 +71,7 @@ class Schedule(NamedTuple):
     rounded: Schedule | None = None
     cost: float = math.inf
     measured: str = ""
+    variant: str = ""
 
     @property
     def workspace_bytes(self) -> int:
@@ -238,7 +241,17 @@ def schedule_of(problem: ConvProblem, level: str, taken: Choice, choices: list[C
     """Return the schedule of one of the choices."""
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
     rounded = plan_rounded(problem, level, taken.cost)
-    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded, taken.cost)
+    return Schedule(
+        problem,
+        level,
+        taken.algorithm,
+        taken.driver,
+        taken.tiles,
+        passed_over,
+        rounded,
+        taken.cost,
+        variant=taken.variant,
+    )
 
 
 def plan_parts_of_phases(problem: ConvProblem, level: str) -> Choice:

@@ -236,11 +236,11 @@ def plan(w: Any, x_shape: Any = None, *, x_dtype: Any = None, effort: str = "est
         Dtype of the inputs; that of w by default.
     effort : {"estimate", "measure"}, default "estimate"
         How an algorithm is picked for a shape: by the cost model, or by timing all that can serve it on arrays of that
-        shape, for a quarter of a second or the time of two calls each. That is done when the plan is made for `x_shape`,
-        and for any other shape at its first call. The winner is remembered for all plans of this process that measure
-        the same, and by `fastconv.tune` for later ones; `explain` shows the times. Which one wins may differ from
-        measurement to measurement, and with it the bits of a result, within the bounds of error of `fastconv.conv`;
-        not so under ``accuracy="strict"``.
+        shape, for a quarter of a second or the time of two calls each. That is done when the plan is made for
+        `x_shape`, and for any other shape at its first call. The winner is remembered for all plans of this process
+        that measure the same, and by `fastconv.tune` for later processes; `explain` shows the times. Which one wins may
+        differ from measurement to measurement, and with it the bits of a result, within the bounds of error of
+        `fastconv.conv`; not so under ``accuracy="strict"``.
     **options
         Any keyword of `fastconv.conv` but `out` and `overflow`; `residual` is True for a plan that is called with one,
         as ``p(x, out, residual)``. `max_workspace` limits the scratch memory of a thread,

@@ -125,7 +125,7 @@ GEMM_TILE_COLUMNS: Final = 256
 # Pixels of a tile where the image is one row.
 GEMM_TILE_PIXELS: Final = 512
 
-# Channels that are neighbours are turned into rows a vector at a time, if at least one in so many of a vector is wanted.
+# Channels that are neighbours are turned into rows a vector at a time, if at least one in so many is wanted.
 TURNED_SHARE: Final = 4
 
 # Bytes of packed weights: what a block of output channels may take of L2.
@@ -289,8 +289,8 @@ TUNE_SEED: Final = 1
 TUNE_FLOPS: Final = 1.5e8
 TUNE_LAYER_SECONDS: Final = 0.05
 
-# The fit: its rounds; how many candidates the usual constants count as; the relative error up to which one counts by its
-# square; and how far behind the best of its layer a candidate counts.
+# The fit: its rounds; how many candidates the usual constants count as; the relative error up to which one counts by
+# its square; and how far behind the best of its layer a candidate counts.
 FIT_ROUNDS: Final = 40
 FIT_PRIOR: Final = 0.1
 FIT_USUAL_ERROR: Final = 0.2

@@ -113,9 +113,7 @@ def tune(seconds: float = 25.0, *, progress: Progress | None = None) -> Tuned:
         # What was planned by other costs.
         _plan.make.cache_clear()
     path = _wisdom.save()
-    return Tuned(
-        _wisdom.cpu_name(), level, len(timed), hits(timed, usual), hits(timed, constants), constants, path
-    )
+    return Tuned(_wisdom.cpu_name(), level, len(timed), hits(timed, usual), hits(timed, constants), constants, path)
 
 
 def measure(level: str, seconds: float, progress: Progress | None) -> Iterator[Timed]:

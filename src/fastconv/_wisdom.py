@@ -10,12 +10,9 @@ import, and written by `fastconv.tune` only, in one piece::
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import platform
 import stat
-import tempfile
 import threading
 import warnings
 from pathlib import Path
@@ -119,10 +116,13 @@ def read(where: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise _BrokenError(str(error)) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+        os.close(descriptor)
+        raise _BrokenError("not a file of wisdom")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
-            raise _BrokenError("not a file of wisdom")
+        import json  # half a millisecond of `import fastconv`, as are the others that are imported within functions
+
         try:
             content = json.loads(file.read(_MOST_BYTES + 1), parse_constant=_no_number)
         except (OSError, ValueError, RecursionError) as error:
@@ -184,6 +184,8 @@ def save() -> Path | None:
             level: {"constants": entry.constants, "plans": entry.plans} for level, entry in _known.items() if any(entry)
         }
     content["cpus"][cpu_name()] = mine
+    import json
+
     where.parent.mkdir(parents=True, exist_ok=True)
     write_whole(where, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return where
@@ -191,6 +193,8 @@ def save() -> Path | None:
 
 def write_whole(where: Path, text: str) -> None:
     """Put a file in the place of another, so that nobody ever reads a part of it."""
+    import tempfile
+
     descriptor, temporary = tempfile.mkstemp(dir=where.parent, prefix=where.name)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
@@ -226,4 +230,6 @@ def cpu_name() -> str:
         pairs = []
     first = {key.strip(): value.strip() for key, _, value in reversed(pairs)}
     found = [first[key] for key in wanted if first.get(key)]
+    import platform
+
     return " ".join(found) or platform.processor() or platform.machine() or "unknown"

@@ -130,7 +130,12 @@ def work_of(problem: ConvProblem, plan: DepthwisePlan, lanes: int) -> dict[str, 
         "depthwise.call": 1.0,
         "depthwise.tap" if plan.run else "depthwise.lone_tap": outputs * problem.taps,
         "depthwise.output": outputs,
-        "depthwise.address": problem.batch * plan.bands * plan.chunks * plan.blocks * plan.table_rows * plan.table_pitch,
+        "depthwise.address": problem.batch
+        * plan.bands
+        * plan.chunks
+        * plan.blocks
+        * plan.table_rows
+        * plan.table_pitch,
     }
     work |= arrays_work(problem, plan.level, "depthwise.far")
     if plan.in_place:

@@ -18,6 +18,7 @@ from .tiles import (
     Choice,
     Segments,
     TilePlan,
+    arrays_work,
     common,
     edges,
     inside,
@@ -25,7 +26,6 @@ from .tiles import (
     make_segments,
     pack_work,
     packed_layout,
-    arrays_work,
     row_segment_order,
     share_of,
     too_large,
@@ -110,7 +110,9 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
         group_block=max(1, min(problem.groups, share_of(_tunables.ITEM_WORK, row_work * x.out))),
         out_block=max(1, min(problem.channels_out, _tunables.DIRECT_WEIGHT_BYTES // (problem.taps * item))),
     )
-    return Choice.of("direct, lanes = columns", direct.Driver(problem, tiles), tiles, work_of(problem, level, tiles, layout))
+    return Choice.of(
+        "direct, lanes = columns", direct.Driver(problem, tiles), tiles, work_of(problem, level, tiles, layout)
+    )
 
 
 def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str, Any]) -> dict[str, float]:

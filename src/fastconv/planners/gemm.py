@@ -16,6 +16,7 @@ from .tiles import (
     COMPUTE,
     Choice,
     TilePlan,
+    arrays_work,
     channels_near,
     common,
     equal_share,
@@ -24,7 +25,6 @@ from .tiles import (
     make_segments,
     pack_work,
     packed_layout,
-    arrays_work,
     too_large,
     two_axes,
 )
@@ -69,9 +69,7 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
         return int(layout["channel_pitch"]) * problem.channels * item
 
     tile_rows = max(min(_tunables.GEMM_TILE_ROWS, y.out), 1)
-    tile_columns = equal_share(
-        x.out, _tunables.GEMM_TILE_PIXELS if flattened else _tunables.GEMM_TILE_COLUMNS, pixels
-    )
+    tile_columns = equal_share(x.out, _tunables.GEMM_TILE_PIXELS if flattened else _tunables.GEMM_TILE_COLUMNS, pixels)
     while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_rows -= 1
     while tile_columns > pixels and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
@@ -140,7 +138,8 @@ def register_tiles_of(problem: ConvProblem, most: int, plan: GemmPlan) -> tuple[
     """Return the register tiles of an image, and the pixels of each, on average."""
     y, x = plan.axes[-2:]
     chunks = -(-x.out // plan.tile_columns)
-    per_row = chunks * -(-(-(-x.out // max(chunks, 1))) // most)
+    width = -(-x.out // max(chunks, 1))
+    per_row = chunks * -(-width // most)
     tiles = float(y.out * per_row)
     # Short rows are taken in pairs, where their results follow each other.
     if 2 * x.out <= most:

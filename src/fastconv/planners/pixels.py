@@ -15,6 +15,7 @@ from .tiles import (
     COMPUTE,
     Choice,
     TilePlan,
+    arrays_work,
     common,
     equal_share,
     far_vectors,
@@ -22,7 +23,6 @@ from .tiles import (
     make_segments,
     pack_work,
     packed_layout,
-    arrays_work,
     too_large,
     two_axes,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -222,7 +223,7 @@ class Choice(NamedTuple):
     refusal: str = ""
     needed: int = 0  # bytes of workspace, where these are the reason
     variant: str = ""  # which of the ways of the algorithm
-    work: _costs.Work = {}  # what the cost is made of
+    work: _costs.Work = MappingProxyType({})  # what the cost is made of
 
     @classmethod
     def of(cls, variant: str, driver: Any, tiles: TilePlan, work: _costs.Work) -> Choice:
@@ -294,7 +295,9 @@ def pack_work(
             return work | {"pack.turned": runs * blocks * lanes}
         return work | {"pack.row": runs * channels, "pack.apart": planes * channels * rows * columns / lanes}
     work["pack.row"] = runs * problem.channels
-    return work | {"pack.vector" if x.stride == 1 else "pack.strided": planes * problem.channels * rows * columns / lanes}
+    return work | {
+        "pack.vector" if x.stride == 1 else "pack.strided": planes * problem.channels * rows * columns / lanes
+    }
 
 
 def far_vectors(problem: ConvProblem, level: str, elements: float) -> float:

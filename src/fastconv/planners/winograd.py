@@ -19,7 +19,7 @@ import numpy as np
 from .. import _tunables
 from .._problem import ConvProblem, is_float
 from ..drivers import levels, winograd
-from .tiles import COMPUTE, Choice, TilePlan, common, far_vectors, make_segments, packed_layout, arrays_work, too_large
+from .tiles import COMPUTE, Choice, TilePlan, arrays_work, common, far_vectors, make_segments, packed_layout, too_large
 
 KERNEL = 3
 
