@@ -121,7 +121,7 @@ def test_tune_measures_writes_and_is_used(wisdom, monkeypatch):
     seen = []
     schedule = _plan.make(problem_of(), levels.current())
     tuned = fastconv.tune(0.5, progress=seen.append)
-    assert tuned.path == wisdom
+    assert tuned.path == str(wisdom)
     assert (tuned.cpu, tuned.level) == (_wisdom.cpu_name(), levels.current())
     assert tuned.layers > 3
     assert 0 <= tuned.hits_before <= 1
@@ -166,11 +166,11 @@ def test_the_command(capsys, wisdom, monkeypatch):
 def test_where_the_file_is(monkeypatch, tmp_path):
     monkeypatch.delenv("FASTCONV_WISDOM")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert _wisdom.path() == tmp_path / "fastconv" / "wisdom.json"
+    assert _wisdom.path() == str(tmp_path / "fastconv" / "wisdom.json")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for ignored in ("", "relative/path"):
         monkeypatch.setenv("XDG_CACHE_HOME", ignored)
-        assert _wisdom.path() == tmp_path / "home" / ".cache" / "fastconv" / "wisdom.json"
+        assert _wisdom.path() == str(tmp_path / "home" / ".cache" / "fastconv" / "wisdom.json")
     monkeypatch.setenv("FASTCONV_WISDOM", "")
     assert _wisdom.path() is None
     assert _wisdom.save() is None

@@ -10,7 +10,6 @@ The constants were fitted to the times of random layers by ``python -m bench.cos
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Mapping
 from typing import Final
@@ -24,85 +23,88 @@ CONSTANTS: Final[dict[str, float]] = {
     # --- what several algorithms share: packing a tile -----------------------------------------------------------
     # What a row of one channel takes besides its samples; a vector of samples that are neighbours, that a stride leaves
     # apart, that are turned from neighbouring channels, or that such channels keep apart, too few to be turned.
-    "pack.tile": 1000.0,
-    "pack.row": 30.0,
-    "pack.vector": 2.0,
-    "pack.strided": 10.0,
-    "pack.turned": 6.0,
-    "pack.apart": 30.0,
+    "pack.tile": 430.0,
+    "pack.row": 42.0,
+    "pack.halo": 40.0,
+    "pack.vector": 3.0,
+    "pack.strided": 42.0,
+    "pack.turned": 27.0,
+    "pack.pieces": 47.0,
+    "pack.apart": 37.0,
     # --- direct, lanes = columns ---------------------------------------------------------------------------------
     # A call of the driver; a call of the kernel: one output channel on one tile; a plane in a register tile, the set-up
     # of its loops; a product; a vector of samples that is loaded; a vector of results that is stored through scratch.
-    "direct.call": 1.0e4,
-    "direct.tile": 150.0,
-    "direct.plane": 8.0,
-    "direct.product": 1.0,
-    "direct.load": 1.0,
-    "direct.store": 10.0,
-    "direct.copied": 50.0,
-    "direct.clear": 1.0,
-    "direct.far": 20.0,
+    "direct.call": 8600.0,
+    "direct.tile": 210.0,
+    "direct.plane": 15.0,
+    "direct.product": 1.1,
+    "direct.load": 3.2,
+    "direct.store": 14.0,
+    "direct.spread": 93.0,
+    "direct.copied": 18.0,
+    "direct.clear": 1.2,
+    "direct.far": 36.0,
     # --- direct, lanes = channels of a depthwise layer -----------------------------------------------------------
     # A call; a product, one of taps without neighbours, and what else a vector of results takes, which is mostly the
     # wait for memory; a vector of samples that is gathered, one of results that is turned back.
-    "depthwise.call": 1.0e4,
-    "depthwise.tap": 1.0,
-    "depthwise.lone_tap": 1.6,
-    "depthwise.output": 15.0,
-    "depthwise.address": 5.0,
-    "depthwise.far": 20.0,
-    "depthwise.gather": 15.0,
-    "depthwise.scatter": 17.0,
+    "depthwise.call": 1.6e4,
+    "depthwise.tap": 1.8,
+    "depthwise.lone_tap": 2.7,
+    "depthwise.output": 13.0,
+    "depthwise.address": 17.0,
+    "depthwise.far": 31.0,
+    "depthwise.gather": 8.9,
+    "depthwise.scatter": 8.0,
     # --- implicit GEMM, lanes = output channels ------------------------------------------------------------------
     # A call; a register tile; a product; a vector of results that is turned into pixels, that is stored as it is, or
     # element by element; a vector of weights that is packed, in a plain call.
     "gemm.call": 1.0e4,
-    "gemm.tile": 10.0,
-    "gemm.product": 1.03,
-    "gemm.turned": 12.0,
-    "gemm.stored": 3.0,
-    "gemm.pieces": 10.0,
+    "gemm.tile": 11.0,
+    "gemm.product": 1.5,
+    "gemm.turned": 16.0,
+    "gemm.stored": 16.0,
+    "gemm.pieces": 28.0,
     "gemm.scattered": 60.0,
-    "gemm.weights": 18.0,
-    "gemm.far_weights": 10.0,
-    "gemm.far": 20.0,
+    "gemm.weights": 23.0,
+    "gemm.far_weights": 8.6,
+    "gemm.far": 39.0,
     # The same for phases of a row that are interleaved; a phase with a schedule of its own: about 5 us.
     "phases.stored": 14.0,
     "phases.call": 2.5e4,
     # --- implicit GEMM, lanes = pixels ---------------------------------------------------------------------------
     # A call; a call of the kernel: some output channels on one panel of pixels; a product; a vector of sums each time
     # it goes to memory; a vector of samples that is unrolled.
-    "pixels.call": 1.0e4,
-    "pixels.item": 1000.0,
-    "pixels.tile": 30.0,
-    "pixels.product": 1.03,
-    "pixels.visit": 4.0,
-    "pixels.unroll": 4.0,
-    "pixels.stored": 100.0,
-    "pixels.far_weights": 30.0,
-    "pixels.far": 20.0,
+    "pixels.call": 8300.0,
+    "pixels.item": 690.0,
+    "pixels.tile": 39.0,
+    "pixels.product": 1.3,
+    "pixels.visit": 7.2,
+    "pixels.unroll": 8.4,
+    "pixels.stored": 85.0,
+    "pixels.far_weights": 19.0,
+    "pixels.far": 38.0,
     # --- Winograd ------------------------------------------------------------------------------------------------
     # A call; a call of the kernel of products; a product; and for each frequency and vector: of a tile for its samples,
     # its sums each time they go to memory, and its results; of a channel for its weights, and for packing those.
-    "winograd.call": 1.0e4,
-    "winograd.tile": 130.0,
-    "winograd.product": 1.11,
-    "winograd.input": 10.0,
+    "winograd.call": 9800.0,
+    "winograd.tile": 180.0,
+    "winograd.product": 1.7,
+    "winograd.input": 28.0,
     "winograd.fold": 5.0,
     "winograd.output": 14.0,
-    "winograd.weights": 8.5,
-    "winograd.taps": 18.0,
+    "winograd.weights": 12.0,
+    "winograd.taps": 17.0,
     "winograd.far_weights": 10.0,
-    "winograd.far": 20.0,
+    "winograd.far": 32.0,
     # --- FFT tiles -----------------------------------------------------------------------------------------------
     # A call; a point of a tile, for each level of the tree, for the transpositions of each direction, and for the
     # product with one channel. Counted from the code, over the share of the peak that was measured.
-    "fft.call": 2.5e4,
-    "fft.level": 9.0,
-    "fft.turn": 35.0,
-    "fft.product": 12.0,
-    "fft.weights": 12.0,
-    "fft.far": 12.0,
+    "fft.call": 1.7e4,
+    "fft.level": 6.4,
+    "fft.turn": 39.0,
+    "fft.product": 53.0,
+    "fft.weights": 7.1,
+    "fft.far": 63.0,
 }
 
 # By level, where constants differ from those above. Levels that have the kernels of another but for bytes share its.
@@ -111,7 +113,6 @@ TABLE: Final[dict[str, dict[str, float]]] = {}
 # Constants that were measured count if they are within this factor of those here.
 BOUND: Final = 20.0
 
-_lock = threading.Lock()
 _in_use: dict[str, dict[str, float]] = {}
 
 
@@ -129,8 +130,7 @@ def constants(level: str) -> dict[str, float]:
         measured = _wisdom.known(level).constants
         if measured and plausible(measured, found):
             found = measured
-        with _lock:
-            found = _in_use.setdefault(level, found)
+        found = _in_use.setdefault(level, found)
     return found
 
 
@@ -150,8 +150,7 @@ def use(level: str, measured: dict[str, float]) -> None:
 
 def forget() -> None:
     """Look the constants up again when they are asked for."""
-    with _lock:
-        _in_use.clear()
+    _in_use.clear()
 
 
 def total(work: Work, level: str) -> float:

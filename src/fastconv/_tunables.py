@@ -221,6 +221,9 @@ WINOGRAD_LIMIT_BYTES: Final = 6 * 1024 * 1024
 
 # --- what the cost model asks ----------------------------------------------------------------------------------------
 
+# Bytes that stay in L1 while a tile is stored.
+L1_BYTES: Final = 32 * 1024
+
 # Bytes of weights that stay in L2 from one tile to the next; more are fetched from L3 or memory each time.
 NEAR_BYTES: Final = 1280 * 1024
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from time import perf_counter, thread_time
 from typing import NamedTuple
 
@@ -34,7 +33,7 @@ class Tuned(NamedTuple):
         constants that fastconv comes with, and by those that are used from now on.
     constants : dict
         Those by name, in vector multiply-adds at the peak; see `_costs`.
-    path : pathlib.Path or None
+    path : str or None
         The file that they were written to, if any.
     """
 
@@ -44,7 +43,7 @@ class Tuned(NamedTuple):
     hits_before: float
     hits_after: float
     constants: dict[str, float]
-    path: Path | None
+    path: str | None
 
 
 class Timed(NamedTuple):

@@ -15,7 +15,6 @@ import os
 import stat
 import threading
 import warnings
-from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 VARIABLE: Final = "FASTCONV_WISDOM"
@@ -33,6 +32,17 @@ class Known(NamedTuple):
 
 
 _lock = threading.RLock()
+
+
+def _new_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Another thread may hold it while this one forks.
+    os.register_at_fork(after_in_child=_new_lock)
+
 # By level; None until the file is read.
 _known: dict[str, Known] | None = None
 
@@ -41,7 +51,7 @@ class _BrokenError(Exception):
     """Why a file is ignored."""
 
 
-def path() -> Path | None:
+def path() -> str | None:
     """Return where the file is, or None if there is to be none.
 
     That is `FASTCONV_WISDOM`, which may be empty for none, or by default ``fastconv/wisdom.json`` in the user's folder
@@ -49,14 +59,12 @@ def path() -> Path | None:
     """
     named = os.environ.get(VARIABLE)
     if named is not None:
-        return Path(named) if named else None
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    try:
+        return named or None
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(folder):
         # By the standard, a path that is not absolute counts as none.
-        folder = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return folder / "fastconv" / "wisdom.json"
+        folder = os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(folder, "fastconv", "wisdom.json") if os.path.isabs(folder) else None
 
 
 def known(level: str) -> Known:
@@ -107,7 +115,7 @@ def load() -> dict[str, Known]:
         return {}
 
 
-def read(where: Path) -> dict[str, Any] | None:
+def read(where: str) -> dict[str, Any] | None:
     """Return the content of a file of this version, or None where there is none."""
     try:
         # A pipe in its place must not keep us waiting.
@@ -161,7 +169,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value) and value > 0
 
 
-def save() -> Path | None:
+def save() -> str | None:
     """Write all that is known of this CPU to the file, beside what it says of others; return where that is.
 
     Raises
@@ -186,16 +194,16 @@ def save() -> Path | None:
     content["cpus"][cpu_name()] = mine
     import json
 
-    where.parent.mkdir(parents=True, exist_ok=True)
+    os.makedirs(os.path.dirname(where) or ".", exist_ok=True)
     write_whole(where, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return where
 
 
-def write_whole(where: Path, text: str) -> None:
+def write_whole(where: str, text: str) -> None:
     """Put a file in the place of another, so that nobody ever reads a part of it."""
     import tempfile
 
-    descriptor, temporary = tempfile.mkstemp(dir=where.parent, prefix=where.name)
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(where) or ".", prefix=os.path.basename(where))
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

@@ -128,13 +128,15 @@ def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str
     blocks = float(np.sum(-(-widths // (lanes * wide)))) * images
     register_rows = float(np.sum(-(-heights // sizes["direct_rows"])))
     planes = len(plan.planes)
+    register_tiles = blocks * register_rows
+    accumulators = parts * vectors * y.out / max(register_tiles, 1.0)
     # Vectors that a register tile loads for each column of the kernel: of all rows that its planes reach.
     reached = y.out * planes + register_rows * float(np.sum(plan.planes[:, 2] - 1))
     work = {
         "direct.call": 1.0,
         "direct.tile": images * len(heights) * len(widths),
-        "direct.plane": blocks * register_rows * planes,
-        "direct.product": parts * vectors * y.out * problem.taps,
+        "direct.plane": register_tiles * planes,
+        "direct.product": register_tiles * problem.taps * max(accumulators, _tunables.LATENCY_STEPS),
         "direct.load": vectors * reached * x.k,
     }
     if x.out % lanes:
@@ -142,7 +144,9 @@ def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str
         work["direct.clear"] = plan.channel_pitch * problem.channels / lanes
     rows_follow = problem.spatial_axes[-1] == len(problem.out_shape) - 1
     if not rows_follow or not plan.out_copies:
-        work["direct.store"] = vectors * y.out
+        # Every sum on a line of its own, lines that the next channel wants again.
+        spread = plan.tile_rows * plan.tile_columns * problem.groups * problem.channels_out * problem.dtype.itemsize
+        work["direct.store" if spread <= _tunables.L1_BYTES else "direct.spread"] = vectors * y.out
     elif np.any(widths < lanes * wide):
         # What is narrower than a register tile is computed beside the result, and copied row by row.
         work["direct.copied"] = images * y.out * float(np.sum(widths < lanes * wide))

@@ -286,13 +286,21 @@ def pack_work(
     rows = y.out * len(layout["row_count"]) + tiles_y * float(np.sum(layout["row_count"] - 1))
     runs = planes * rows * tiles_x * len(layout["column_span"])
     columns = x.out * len(layout["column_span"]) + tiles_x * float(np.sum(layout["column_span"]))
-    work = {"pack.tile": images * tiles_y * tiles_x}
+    # Samples outside the input are found one by one.
+    outside = 1.0 - math.prod(axis.extent / max(axis.extent + max(axis.lo, 0) + max(axis.hi, 0), 1) for axis in (y, x))
+    halo = planes * problem.channels * rows * columns / lanes * outside
+    work = {"pack.tile": images * tiles_y * tiles_x, "pack.halo": halo}
     if channels_near(problem) and problem.groups * problem.channels > 1:
         # As drivers/tile.pyx does: vectors of channels are turned, if enough of each are wanted.
         channels = problem.channels
         if channels >= lanes or (problem.groups > 1 and channels * _tunables.TURNED_SHARE >= lanes):
-            blocks = -(-channels // lanes) * -(-columns // (lanes * tiles_x * len(layout["column_span"])))
-            return work | {"pack.turned": runs * blocks * lanes}
+            blocks = runs * -(-channels // lanes)
+            width = columns / (tiles_x * len(layout["column_span"]))
+            part = width % lanes != 0
+            return work | {
+                "pack.turned": blocks * (width // lanes + part) * lanes,
+                "pack.pieces": blocks * part * lanes,
+            }
         return work | {"pack.row": runs * channels, "pack.apart": planes * channels * rows * columns / lanes}
     work["pack.row"] = runs * problem.channels
     return work | {
