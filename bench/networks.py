@@ -26,7 +26,8 @@ def planned(x: NDArray, w: NDArray, layer: Layer) -> dict[str, Work]:
     """fastconv's plan, in either layout."""
     import fastconv
 
-    options = {"stride": layer.stride, "padding": layer.pad, "dilation": layer.dilation, "groups": layer.groups}
+    options: dict[str, Any] = {"stride": layer.stride, "padding": layer.pad}
+    options |= {"dilation": layer.dilation, "groups": layer.groups}
     first = fastconv.plan(w, x.shape, layout="NCHW", **options)
     last_x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     last = fastconv.plan(w, last_x.shape, layout="NHWC", **options)

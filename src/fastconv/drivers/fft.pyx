@@ -364,7 +364,7 @@ cdef class Driver(Geometry):
         """
         cdef const char *x = arrays.x.data + place.n * arrays.x.batch + place.g * self.channels * arrays.x.channel
         self.start_tile(arrays, place.y0, self.tile_rows, place.x0, self.tile_columns, &scratch.map)
-        self.pack(arrays, x, &scratch.outer, &scratch.map, scratch.packed)
+        self.pack(arrays, x, place.g * self.channels, &scratch.outer, &scratch.map, scratch.packed)
 
     cdef void describe(self, fc_fft_tile *tile, Scratch *scratch) noexcept nogil:
         """What all tiles have in common."""
