@@ -15,8 +15,11 @@ KEPT = read_hashes()
 
 
 def by_layer(cases):
-    """Return the names of cases in one list a layer."""
-    return {layer: [name for name in cases if name.split(", ")[0] == layer] for layer in (c.split(", ")[0] for c in cases)}
+    """Return the names of the cases of each layer."""
+    layers = {}
+    for name in cases:
+        layers.setdefault(name.partition(", ")[0], []).append(name)
+    return layers
 
 
 def differences(cases, names):

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tests._tools import INTEGERS
 
 import fastconv
 from fastconv import nn
+from tests._tools import INTEGERS
 
 HASHES = Path(__file__).with_name("hashes.txt")
 FLOATS = ("float32", "float64")

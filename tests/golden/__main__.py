@@ -5,9 +5,8 @@ Levels that disagree with each other are an error, whatever was kept before.
 
 import sys
 
-from tests._tools import at_level, fused_levels
-
 from fastconv.drivers import levels
+from tests._tools import at_level, fused_levels
 from tests.golden import HASHES, cases_of_floats, cases_of_integers, digest
 
 HEADER = """\

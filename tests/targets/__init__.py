@@ -28,12 +28,10 @@ class Target(NamedTuple):
     environment: dict[str, str] = {}  # noqa: RUF012, a tuple's default that nobody writes to
 
 
-# A model without pointer authentication, whose emulation takes most of the time. OpenBLAS asks the machine and not qemu.
+# cortex-a72 is without pointer authentication, whose emulation takes most of the time.
 TARGETS = {
     "aarch64": Target("aarch64", "cortex-a72", ("neon", "scalar"), "arm64", "aarch64-linux-gnu"),
-    "nehalem": Target(
-        "x86_64", "Nehalem-v1", ("x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Nehalem"}
-    ),
+    "nehalem": Target("x86_64", "Nehalem-v1", ("x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Nehalem"}),
     "haswell": Target(
         "x86_64", "Haswell-v4", ("x86_v3", "x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Haswell"}
     ),

@@ -67,6 +67,8 @@ def outcome(name, options, pytest_options):
         python, path = prepare(name, folder, options.install)
     except Unavailable as error:
         return f"skipped: {error}"
+    except subprocess.CalledProcessError:
+        return "FAILED to compile"
     built = time.monotonic()
     command = [*python, "-m", "pytest", "-p", "tests.targets.plugin", "-p", "no:cacheprovider", "-q"]
     chosen = pytest_options if any(test_named(option) for option in pytest_options) else files(options.quick)

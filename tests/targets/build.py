@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from .host import attempt, need
 
 PROJECT = Path(__file__).parents[2]
+
 
 def cross_build(target, root, folder, install):
     """Build the package for a target, unless these sources are built already, and return the folder it is in."""
@@ -49,20 +51,20 @@ def builder(cache):
     wanted = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
     folder = cache / "builder"
     python, marker = folder / "bin/python", folder / "requires.txt"
-    if marker.exists() and marker.read_text("utf-8").splitlines() == [sys.version, *wanted]:
+    if marker.exists() and marker.read_text("utf-8").splitlines() == [platform.python_version(), *wanted]:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     attempt([sys.executable, "-m", "venv", str(folder)], "needs a Python that can make virtual environments")
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
     attempt(pip, "needs packages that could not be installed")
-    marker.write_text("\n".join([sys.version, *wanted]), "utf-8")
+    marker.write_text("\n".join([platform.python_version(), *wanted]), "utf-8")
     return python
 
 
 def compile_into(build, target, root, python):
     """Run setup.py with the compiler, the headers and the file names of the target."""
     include = next((root / "usr/include").glob("python3.*"))
-    numpy = (root / "usr/lib" / target.compiler / "python3-numpy/numpy/_core/include").resolve()
+    numpy = (root / "usr/lib/python3/dist-packages/numpy/_core/include").resolve()
     # Python's own headers lead to further ones in usr/include, where a C library's are too, but not this compiler's.
     headers = [f"-I{include}", f"-I{numpy}", f"-idirafter{root / 'usr/include'}"]
     # From this module setuptools knows the names of the target's extensions.
@@ -73,13 +75,13 @@ def compile_into(build, target, root, python):
         "_PYTHON_SYSCONFIGDATA_NAME": config,
         "_PYTHON_HOST_PLATFORM": f"linux-{target.emulator}",
         "PYTHONPATH": str(build / "config"),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "CC": f"{cache}{target.compiler}-gcc",
         "LDSHARED": f"{target.compiler}-gcc -shared",
         "CFLAGS": " ".join(["-DNDEBUG", *headers]),
     }
     # With the package's metadata, which it asks for its version.
     command = [str(python), "setup.py", "--quiet", "egg_info", f"--egg-base={build / 'lib'}"]
-    command += ["build", f"--build-lib={build / 'lib'}", f"--build-temp={build / 'temp'}", f"--parallel={len(os.sched_getaffinity(0))}"]
+    command += ["build", f"--build-lib={build / 'lib'}", f"--build-temp={build / 'temp'}"]
+    command += [f"--parallel={len(os.sched_getaffinity(0))}"]
     print("+", *command, flush=True)
     subprocess.run(command, cwd=PROJECT, env=environment, check=True)

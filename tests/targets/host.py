@@ -9,17 +9,22 @@ class Unavailable(Exception):
     """A target that cannot be run here, and what it would need."""
 
 
-def need(programs, install):
-    """See to it that programs are there, which are Debian packages by name.
+def is_there(file):
+    """Whether a program is on the path, or a file where its full name says."""
+    return os.path.exists(file) if os.path.isabs(file) else shutil.which(file) is not None
+
+
+def need(files, install):
+    """See to it that programs and files are there, which Debian and Ubuntu have packages of.
 
     Parameters
     ----------
-    programs : dict
-        The package that has each program.
+    files : dict
+        The package that has each of them.
     install : bool
         Whether missing packages may be installed.
     """
-    missing = [package for program, package in programs.items() if not shutil.which(program)]
+    missing = [package for file, package in files.items() if not is_there(file)]
     if not missing:
         return
     command = f"apt-get install {' '.join(missing)}"
@@ -31,7 +36,7 @@ def need(programs, install):
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for step in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
         attempt([*quiet, *step], f"needs packages that could not be installed: {command}", env=environment)
-    if left := [program for program in programs if not shutil.which(program)]:
+    if left := [file for file in files if not is_there(file)]:
         raise Unavailable(f"{command} did not bring {', '.join(left)}")
 
 

@@ -1,4 +1,4 @@
-"""The files of a Debian of another CPU: its Python with NumPy, SciPy and pytest, unpacked and never started as a system."""
+"""The files of a Debian of another CPU: its Python with NumPy, SciPy and pytest, unpacked and not set up."""
 
 import json
 import shutil
