@@ -44,7 +44,8 @@ def planned(x: NDArray, w: NDArray, layer: Layer) -> Ways:
     """fastconv's plan, in either layout, into an array that is there."""
     import fastconv
 
-    options = {"stride": layer.stride, "padding": layer.pad, "dilation": layer.dilation, "groups": layer.groups}
+    options: dict[str, Any] = {"stride": layer.stride, "padding": layer.pad}
+    options |= {"dilation": layer.dilation, "groups": layer.groups}
     first = fastconv.plan(w, x.shape, layout="NCHW", **options)
     last_x = channels_last(x)
     last = fastconv.plan(w, last_x.shape, layout="NHWC", **options)
