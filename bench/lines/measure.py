@@ -185,7 +185,8 @@ class Apart:
         """Open the line in every worker, then take samples by turns."""
         entries: dict[str, Timed] = {}
         refused: dict[str, str] = {}
-        for library in self.libraries:
+        offered = line.prepare().makers
+        for library in filter(offered.__contains__, self.libraries):
             answer = self._ask(library, "open", line.group, line.name, self.effort.sample_seconds)
             refused |= answer["refused"]
             for way, seconds in answer["first"].items():
