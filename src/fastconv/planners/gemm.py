@@ -11,7 +11,18 @@ from .. import _tunables
 from .._problem import Axis, ConvProblem, is_float
 from ..drivers import gemm, levels
 from .pixels import is_pointwise, plan_pixels
-from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
+from .tiles import (
+    COMPUTE,
+    Choice,
+    TilePlan,
+    common,
+    equal_share,
+    even_share,
+    make_segments,
+    packed_layout,
+    too_large,
+    two_axes,
+)
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -63,6 +74,7 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
     )
     while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_rows -= 1
+    tile_rows = even_share(y.out, tile_rows)
     while tile_columns > pixels and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_columns = equal_share(x.out, tile_columns - 1, pixels)
     panel_bytes = problem.taps * panel * item
