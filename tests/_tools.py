@@ -1,8 +1,10 @@
 """What several test files share: exact data, comparison, the level in use, and other Python processes."""
 
 import os
+import platform
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -62,6 +64,12 @@ def prefilled(shape, dtype):
     return np.full(shape, np.nan if dtype.kind in "fc" else dtype.type(85), dtype)
 
 
+def fused_levels():
+    """Return the levels of this CPU whose multiply-adds round once: on x86-64 the base has none, elsewhere it does."""
+    base = () if platform.machine().lower() in ("x86_64", "amd64") else ("scalar",)
+    return [name for name in levels.available() if name in ("x86_v4", "x86_v3", "neon", *base)]
+
+
 @contextmanager
 def at_level(name):
     """Use a level; the faces forget their remembered calls, which hold on to the level they were made with."""
@@ -88,3 +96,27 @@ def run_python(code, *, timeout=60, **environment):
         timeout=timeout,
         check=False,
     )
+
+
+def run_together(functions, patience=60):
+    """Run each function in a Python thread of its own, all released at once; raise what any of them raised.
+
+    A thread that is not done after so many seconds hangs.
+    """
+    barrier, errors = threading.Barrier(len(functions)), []
+
+    def run(function):
+        barrier.wait(patience)
+        try:
+            function()
+        except BaseException as error:
+            errors.append(error)
+
+    workers = [threading.Thread(target=run, args=(function,), daemon=True) for function in functions]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(patience)
+        assert not worker.is_alive()
+    if errors:
+        raise errors[0]

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from _tools import assert_same, assert_whole, data, run_python
+from _tools import assert_same, assert_whole, data, run_python, run_together
 
 import fastconv
 from fastconv import ConvError, ConvTypeError, _reference, nn, signal
@@ -249,27 +249,6 @@ print("done")
 
 
 # --- Python threads --------------------------------------------------------------------------------------------------
-
-
-def run_together(functions, seconds=HANG):
-    """Run each function in a Python thread of its own, all released at once; raise what any of them raised."""
-    barrier, errors = threading.Barrier(len(functions)), []
-
-    def run(function):
-        barrier.wait()
-        try:
-            function()
-        except BaseException as error:
-            errors.append(error)
-
-    workers = [threading.Thread(target=run, args=(function,), daemon=True) for function in functions]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(seconds)
-        assert not worker.is_alive()
-    if errors:
-        raise errors[0]
 
 
 @pytest.mark.parametrize(("callers", "repeats"), [(16, 30), pytest.param(64, 300, marks=pytest.mark.long)])

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.layers import by_name, load
+from bench.networks import layer_arrays
 from bench.timing import FULL, QUICK, best_seconds
 
 from .layer_rows import COMPUTE_BOUND, peak_rows
-from .layer_rows import operands as layer_operands
 from .signal_rows import operands as picture_operands
 
 # A call with its result array: convolve(out=result).
@@ -143,7 +143,7 @@ def _prepare_layer(name: str) -> Writes:
     from fastconv.nn import conv2d
 
     layer = by_name(name)
-    x, w = layer_operands(layer)
+    x, w = layer_arrays(layer)
     stride, pad, dilation, groups = layer.stride, layer.pad, layer.dilation, layer.groups
 
     def call(out: NDArray) -> NDArray:

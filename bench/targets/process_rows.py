@@ -108,7 +108,7 @@ def memory_works() -> list[str]:
     works = [f"{dtype} {side} {kernel} fill" for dtype in ("float32", "float64") for side, kernel in sizes]
     works += [f"{dtype} 512 5 fill" for dtype in DTYPES]
     works += [f"float32 512 7 {boundary}" for boundary in ("wrap", "symm")]
-    return works + [layer.name for layer in load()]
+    return works + [layer.name for tag in ("cnn", "depthwise") for layer in load(tag)]
 
 
 def import_time(effort: Effort) -> Iterator[Row]:

@@ -286,8 +286,8 @@ cdef class Driver(Geometry):
                 tile.src = scratch.packed
                 self.start_tile(&call.arrays, y0, tile.height, x0, tile.width, &scratch.map)
                 for g in range(group, last):
-                    self.pack(&call.arrays, self.group_source(call, n, g), &scratch.outer, &scratch.map,
-                              scratch.packed)
+                    self.pack(&call.arrays, self.group_source(call, n, g), g * self.channels, &scratch.outer,
+                              &scratch.map, scratch.packed)
                     self.runs_only(&scratch.map)
                     self.channels_of(call, scratch, &tile, n, g, y0, x0)
 

@@ -7,6 +7,7 @@ plan. A tile whose result is not finite holds a NaN, an Inf, or sums that overfl
 between: it is computed again by the direct algorithm, so that a NaN reaches only the outputs whose window holds it.
 """
 
+cimport cython
 cimport numpy as cnp
 import numpy as np
 from cython.parallel cimport parallel, threadid
@@ -363,7 +364,7 @@ cdef class Driver(Geometry):
         """
         cdef const char *x = arrays.x.data + place.n * arrays.x.batch + place.g * self.channels * arrays.x.channel
         self.start_tile(arrays, place.y0, self.tile_rows, place.x0, self.tile_columns, &scratch.map)
-        self.pack(arrays, x, &scratch.outer, &scratch.map, scratch.packed)
+        self.pack(arrays, x, place.g * self.channels, &scratch.outer, &scratch.map, scratch.packed)
 
     cdef void describe(self, fc_fft_tile *tile, Scratch *scratch) noexcept nogil:
         """What all tiles have in common."""
@@ -444,8 +445,9 @@ cdef class Driver(Geometry):
         memcpy(cnp.PyArray_DATA(<cnp.ndarray>tile), scratch.packed, (<object>tile).nbytes)
         scratch_give(call.scratch)
 
-        if self.fallback is None:
-            self.fallback = self.make_fallback()
+        with cython.critical_section(self):
+            if self.fallback is None:
+                self.fallback = self.make_fallback()
         channels = slice(place.g * self.channels_out, (place.g + 1) * self.channels_out)
         rank = len(self.spatial_axes)
         kernel = (<object>w).shape[w.ndim - rank :]

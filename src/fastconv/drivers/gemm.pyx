@@ -295,8 +295,8 @@ cdef class Driver(Geometry):
             self.start_tile(arrays, y0, min(self.tile_rows, self.y.out - y0), x0,
                             min(self.tile_columns, self.x.out - x0), &scratch.map)
         scratch.y0, scratch.x0, scratch.outer_index, scratch.n, scratch.g = y0, x0, outer, n, g
-        self.pack(arrays, arrays.x.data + n * arrays.x.batch + g * self.channels * arrays.x.channel, &scratch.outer,
-                  &scratch.map, scratch.packed)
+        self.pack(arrays, arrays.x.data + n * arrays.x.batch + g * self.channels * arrays.x.channel, g * self.channels,
+                  &scratch.outer, &scratch.map, scratch.packed)
 
     cdef void tile(self, Call *call, Scratch *scratch, ptrdiff_t first) noexcept nogil:
         """A block of output channels, from `first` of the group on, on the packed tile."""

@@ -264,8 +264,8 @@ cdef class Driver(Geometry):
         for i in range((call.channel_block + self.pack_block - 1) // self.pack_block):
             c = i * self.pack_block
             tile.channels = min(self.pack_block, call.channel_block - c)
-            self.pack_channels(arrays, self.samples_of(arrays, block, block.n, c), tile.channels, &scratch.outer,
-                               &scratch.map, scratch.packed)
+            self.pack_channels(arrays, self.samples_of(arrays, block, block.n, c), tile.channels,
+                               block.g * self.channels + block.c + c, &scratch.outer, &scratch.map, scratch.packed)
             # The next channels have their samples in the same places.
             self.runs_only(&scratch.map)
             if c + self.pack_block < call.channel_block:

@@ -17,6 +17,7 @@ changes none of their bits. A result that is not laid out so, or not of the comp
 cimport numpy as cnp
 import numpy as np
 from cython.parallel cimport parallel, threadid
+from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
@@ -209,9 +210,23 @@ cdef class Driver(Geometry):
         at += lines(self.map_bytes())
         scratch.outer.taps = <ptrdiff_t *>at
         scratch.y0 = -1
+        self.clear_slack(scratch)
         step = call.arrays.x.channel // self.computed_bytes if call.in_place else self.wide
         for k in range(self.block):
             scratch.steps[k] = k * step
+
+    cdef void clear_slack(self, const Scratch *scratch) noexcept nogil:
+        """Zero what lies between the packed channels: a vector that holds fewer pixels than lanes reads it too, and
+        old bits may be subnormal, which makes a multiply-add a hundred times slower."""
+        cdef ptrdiff_t item = self.computed_bytes, used = self.outer_taps * self.outer_pitch, c
+        cdef ptrdiff_t least = self.x.out - (self.n_chunks - 1) * self.tile_columns
+        if self.joined:
+            least *= self.y.out - (self.n_row_blocks - 1) * self.tile_rows
+        if least >= self.lanes:
+            return
+        for c in range(self.channels):
+            memset(scratch.packed + (c * self.channel_pitch + used) * item, 0, (self.channel_pitch - used) * item)
+        memset(scratch.packed + self.channels * self.channel_pitch * item, 0, self.level.vector_bytes)
 
     cdef ptrdiff_t packed_bytes(self) noexcept nogil:
         # Where pixels do not fill a vector, and in the moves of an unrolling, a whole one is read.
@@ -256,7 +271,8 @@ cdef class Driver(Geometry):
             self.runs_only(&scratch.map)
         scratch.y0, scratch.x0, scratch.outer_index, scratch.n, scratch.g = y0, x0, outer, n, g
         if not scratch.in_place:
-            self.pack(arrays, self.image(arrays, scratch), &scratch.outer, &scratch.map, scratch.packed)
+            self.pack(arrays, self.image(arrays, scratch), g * self.channels, &scratch.outer, &scratch.map,
+                      scratch.packed)
 
     cdef const char *image(self, const Arrays *arrays, const Scratch *scratch) noexcept nogil:
         return arrays.x.data + scratch.n * arrays.x.batch + scratch.g * self.channels * arrays.x.channel

@@ -62,6 +62,9 @@ cdef struct Scratch:
     Region *region
     double work
 
+# Of a thread's tiles: no address space holds more.
+cdef double MOST_BYTES = 2.0**47
+
 cdef struct Call:
     const char *x
     char *out
@@ -145,6 +148,9 @@ cdef class Stage:
         self.packed_rows = self.tile_rows + (self.y.axis.k - 1 if self.has_y else 0)
         self.powers = max(self.y.n_factors, self.x.n_factors)
         self.work = <double>self.batch_count * self.rows * self.row_length * self.parts * plan.products
+        # Windows along both axes may be so long that the product counts beyond 64 bits.
+        if <double>self.packed_rows * self.packed_pitch * self.item * (4 + self.powers) > MOST_BYTES:
+            raise MemoryError("fastconv: no memory for the tiles")
         self.thread_bytes = (
             lines(sizeof(Scratch))
             + self.block_bytes() * (3 + self.powers)

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True
+# cython: language_level=3, freethreading_compatible=True, binding=True
 """How many threads a call uses, and the one parallel region that the process has at a time.
 
 Six rules keep OpenMP harmless in a Python process:

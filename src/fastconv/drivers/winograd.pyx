@@ -703,7 +703,8 @@ cdef class Driver(Geometry):
         if self.parts > 1:
             self.pack_parts(arrays, self.group_of(arrays, segment, g), &scratch.patch_map, scratch.patch)
         else:
-            self.pack(arrays, self.group_of(arrays, segment, g), &scratch.outer, &scratch.patch_map, scratch.patch)
+            self.pack(arrays, self.group_of(arrays, segment, g), g * self.channels, &scratch.outer, &scratch.patch_map,
+                      scratch.patch)
         tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
         tile.taps, tile.n_taps = self.tap_offsets, TAPS
         tile.weights = scratch.patch_weights
