@@ -100,11 +100,12 @@ CONSTANTS: Final[dict[str, float]] = {
     # A call; a point of a tile, for each level of the tree, for the transpositions of each direction, and for the
     # product with one channel. Counted from the code, over the share of the peak that was measured.
     "fft.call": 1.7e4,
-    "fft.level": 6.4,
-    "fft.turn": 39.0,
-    "fft.product": 53.0,
+    "fft.level": 9.0,
+    "fft.turn": 35.0,
+    "fft.product": 40.0,
     "fft.weights": 7.1,
-    "fft.far": 63.0,
+    "fft.far": 30.0,
+    "fft.arrays": 30.0,
 }
 
 # By level, where constants differ from those above. Levels that have the kernels of another but for bytes share its.
