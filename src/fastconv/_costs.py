@@ -71,6 +71,7 @@ CONSTANTS: Final[dict[str, float]] = {
     "gemm.pieces": 31.0,
     "gemm.scattered": 80.0,
     "gemm.weights": 25.0,
+    "gemm.odd_weights": 50.0,
     "gemm.far_weights": 11.0,
     "gemm.far": 32.0,
     # --- inputs with zeros between their samples -------------------------------------------------------------------
