@@ -122,7 +122,9 @@ def make_wheel(tools, python, source):
     own = source.parent / "python"
     run(python, "-m", "venv", own)
     run(tools / "pip", "--python", own / "bin" / "python", "install", "--quiet", "build")
-    run(own / "bin" / "python", "-m", "build", "--wheel", "--outdir", source.parent / "dist", source)
+    # Not as the interpreter was linked, which may name folders of this machine.
+    linker = f"LDSHARED={os.environ.get('CC', 'cc')} -shared"
+    run("env", linker, own / "bin" / "python", "-m", "build", "--wheel", "--outdir", source.parent / "dist", source)
     return next((source.parent / "dist").iterdir())
 
 
