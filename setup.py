@@ -1,7 +1,6 @@
 """The extension modules; everything else is in pyproject.toml."""
 
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -38,12 +37,15 @@ SOURCES = {
     "windows": [],
 }
 HEADERS = sorted(
-    str(path) for pattern in ("kernels/*.h", "drivers/*.pxd") for path in Path("src/fastconv").glob(pattern)
+    str(path)
+    for pattern in ("kernels/*.h", "drivers/*.h", "drivers/*.pxd")
+    for path in Path("src/fastconv").glob(pattern)
 )
 
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 CFLAGS = os.environ.get("CFLAGS", "")
+COMPILER = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 compile_one_by_one = CCompiler.compile
 
@@ -62,7 +64,6 @@ def openmp_flags() -> tuple[list[str], list[str]]:
     """Return what the compiler and the linker want for OpenMP, or nothing where no program with it builds and runs."""
     if os.environ.get("FASTCONV_OPENMP", "1") == "0" or sys.platform == "win32":
         return [], []
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     before, behind = (shlex.split(os.environ.get(name, "")) for name in ("CPPFLAGS", "LDFLAGS"))
     # Apple's clang has no OpenMP of its own, but makes use of a libomp that these variables lead it to.
     for compiling, linking in (["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"]):
@@ -72,7 +73,7 @@ def openmp_flags() -> tuple[list[str], list[str]]:
                 "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n", encoding="ascii"
             )
             program = str(source.with_suffix(""))
-            command = [*compiler, *before, *shlex.split(CFLAGS), *compiling, str(source), "-o", program]
+            command = [*COMPILER, *before, *shlex.split(CFLAGS), *compiling, str(source), "-o", program]
             if subprocess.run([*command, *behind, *linking], capture_output=True, check=False).returncode == 0:
                 return compiling, linking
     return [], []
@@ -84,7 +85,9 @@ def hardening_flags() -> tuple[list[str], list[str]]:
     if not sys.platform.startswith("linux") or "-fsanitize" in CFLAGS:
         return [], []
     compiling = ["-fstack-protector-strong", "-fstack-clash-protection", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
-    if platform.machine() == "x86_64":
+    # Not of the machine at hand: CC may be a cross compiler.
+    machine = subprocess.run([*COMPILER, "-dumpmachine"], capture_output=True, text=True, check=False).stdout
+    if machine.startswith("x86_64"):
         compiling.append("-fcf-protection")
     return compiling, ["-Wl,-z,relro,-z,now,-z,noexecstack"]
 
@@ -92,9 +95,12 @@ def hardening_flags() -> tuple[list[str], list[str]]:
 OPENMP, OPENMP_LINK = openmp_flags()
 HARDENING, HARDENING_LINK = hardening_flags()
 
-# -ffp-contract=fast: ISO mode would switch multiply-adds off. Never -ffast-math: NaN and Inf behave as in NumPy.
-FLAGS = ["-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# gnu11: ISO mode computes floats as doubles on CPUs like s390x, and does not mix those with vectors of floats.
+# -ffp-contract=fast: fuses multiply-adds in clang too. Never -ffast-math: NaN and Inf behave as in NumPy.
+FLAGS = ["-std=gnu11", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra"]
 LINK = []
+# Python's own flags ask for less. CFLAGS stand before these: a level of optimisation that they name is kept.
+OPTIMISE = [] if any(flag.startswith("-O") for flag in shlex.split(CFLAGS)) else ["-O3"]
 # Python's own flags ask for debug information, six times the size of the code. CFLAGS can still ask for it.
 if "-g" not in CFLAGS:
     FLAGS.append("-g0")
@@ -111,14 +117,13 @@ setup(
             f"fastconv.drivers.{name}",
             [f"src/fastconv/drivers/{name}.pyx", *sources],
             depends=HEADERS,
-            include_dirs=[KERNELS, np.get_include()],
+            include_dirs=[KERNELS, "src/fastconv/drivers", np.get_include()],
             # What `drivers/results.pyx` needs is there since NumPy 1.22.
             define_macros=[
                 ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
                 ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),
             ],
-            # What is compiled from Cython calls kernels, and is not worth the size that speed takes.
-            extra_compile_args=[*FLAGS, *HARDENING, *OPENMP, *(["-O3"] if sources else ["-Os", *CYTHON_ONLY_FLAGS])],
+            extra_compile_args=[*FLAGS, *HARDENING, *OPENMP, *OPTIMISE, *([] if sources else CYTHON_ONLY_FLAGS)],
             extra_link_args=[*LINK, *HARDENING_LINK, *OPENMP_LINK],
         )
         for name, sources in SOURCES.items()

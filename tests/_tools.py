@@ -1,6 +1,7 @@
 """What several test files share: exact data, comparison, the level in use, and other Python processes."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -61,6 +62,12 @@ def prefilled(shape, dtype):
     """Return an array in which an element that nobody wrote shows: NaN, or a number that data rarely make."""
     dtype = np.dtype(dtype)
     return np.full(shape, np.nan if dtype.kind in "fc" else dtype.type(85), dtype)
+
+
+def fused_levels():
+    """Return the levels of this CPU whose multiply-adds round once: on x86-64 the base has none, elsewhere it does."""
+    base = () if platform.machine().lower() in ("x86_64", "amd64") else ("scalar",)
+    return [name for name in levels.available() if name in ("x86_v4", "x86_v3", "neon", *base)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 import pytest
-from _tools import assert_same_bits
+from _tools import assert_same_bits, fused_levels
 
 import fastconv
 from fastconv import nn
@@ -296,9 +296,8 @@ def test_strict_results_of_any_algorithm(name, dtype):
 @strict_layers
 def test_strict_results_of_every_level_with_multiply_adds(name):
     x, w, bias, options = operands(STRICT[name], "float32")
-    fused = [level for level in levels.available() if level not in ("scalar", "x86_v2")]
     results = []
-    for level in fused:
+    for level in fused_levels():
         with levels.use(level):
             results.append(strict(x, w, bias, **options))
     for result in results[1:]:

@@ -2,7 +2,8 @@
 
 `signal`, `ndimage`, `convolve` and `correlate`, and `nn` have the signatures of scipy.signal, scipy.ndimage, numpy and
 torch.nn.functional, some of `nn` those of ONNX's operators; `conv`, `conv_transpose`, `conv_grad` and `plan` are what
-is behind them, with every option. `patch` puts the functions in the place of SciPy's and NumPy's.
+is behind them, with every option; `tune` fits the choice of algorithms to the CPU. `patch` puts the functions in the
+place of SciPy's and NumPy's.
 
 One way through, each layer knowing only what is below it::
 
@@ -16,8 +17,8 @@ One way through, each layer knowing only what is below it::
        |                |      |
      _pairs          _filters  |   two arrays convolved with each other; results with a dtype of their own, passes
        |              |    |   |   conv_transpose, conv_grad
-       |   _planned   |    |   |   plan: weights packed once, any number and size of inputs
-       |      |       |    |   |
+       |   _planned   |    |   |   plan: weights packed once, any number and size of inputs; _measure times the ways to
+       |      |       |    |   |     do the same, _tune fits the cost model to the user's CPU
        +---- core ----+----|---+-- _windows    conv; im2col and col2im, which plan nothing and go to their driver
               |            |    _quantised  convolutions of bytes, with planners and drivers of their own
               |            |
@@ -31,12 +32,13 @@ One way through, each layer knowing only what is below it::
               |
             kernels/             micro-kernels in C on packed tiles, one source, compiled for each CPU level
 
-`_reference` is the definition of every result in plain NumPy.
+`_reference` is the definition of every result in plain NumPy, `_costs` the table of the cost model.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import _threadpoolctl
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
 from ._numpy import convolve, correlate
@@ -49,12 +51,14 @@ if TYPE_CHECKING:
     from ._gradients import conv_grad
     from ._patch import patch, patched, unpatch
     from ._transposed import conv_transpose
+    from ._tune import Tuned, tune
     from ._windows import col2im, im2col
 
 __all__ = [
     "ConvError",
     "ConvTypeError",
     "Plan",
+    "Tuned",
     "col2im",
     "conv",
     "conv_grad",
@@ -72,8 +76,11 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "signal",
+    "tune",
     "unpatch",
 ]
+
+_threadpoolctl.register()
 
 # Imported when first asked for: half of the time of `import fastconv`, and most programs want one of them.
 _LATER = {
@@ -86,6 +93,8 @@ _LATER = {
     "im2col": "_windows",
     "patch": "_patch",
     "patched": "_patch",
+    "Tuned": "_tune",
+    "tune": "_tune",
     "unpatch": "_patch",
 }
 
