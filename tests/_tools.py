@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -97,3 +98,27 @@ def run_python(code, *, timeout=60, **environment):
         timeout=PATIENCE * timeout,
         check=False,
     )
+
+
+def run_together(functions, patience=60):
+    """Run each function in a Python thread of its own, all released at once; raise what any of them raised.
+
+    A thread that is not done after so many seconds hangs.
+    """
+    barrier, errors = threading.Barrier(len(functions)), []
+
+    def run(function):
+        barrier.wait(patience)
+        try:
+            function()
+        except BaseException as error:
+            errors.append(error)
+
+    workers = [threading.Thread(target=run, args=(function,), daemon=True) for function in functions]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(patience)
+        assert not worker.is_alive()
+    if errors:
+        raise errors[0]

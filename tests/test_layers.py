@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "fastconv"
 RANKS = (
     {"__main__"},
     {"__init__"},
-    {"_config", "_run"},
+    {"_config", "_run", "_threadpoolctl"},
     {"_patch"},
     {"signal", "ndimage", "nn", "_numpy"},
     {
@@ -28,12 +28,16 @@ RANKS = (
     {"signal._arguments", "_ndimage_args", "nn._arguments"},
     {"_filters", "_pairs", "_gradients"},
     {"_arrange", "_transposed", "_weight_gradient"},
-    {"_planned"},
+    {"_planned", "_tune"},
+    {"_measure"},
     {"core", "_quantised", "_windows"},
-    {"_plan"},
+    {"_plan", "_draw"},
     {"planners.fft", "planners.phases"},
-    {"planners.depthwise", "planners.gradient"},
-    {f"planners.{name}" for name in ("direct", "gemm", "parts", "quantised", "reference", "separable", "winograd")},
+    {"planners.gradient"},
+    {
+        f"planners.{name}"
+        for name in ("depthwise", "direct", "gemm", "parts", "quantised", "reference", "separable", "winograd")
+    },
     {"planners.pixels"},
     {"planners.tiles"},
     {"planners"},
@@ -59,7 +63,8 @@ RANKS = (
     {"drivers.tile"},
     {"drivers.levels", "drivers.results", "drivers.threads"},
     {"drivers.kernels", "drivers"},
-    {"_reference", "_errors", "_tunables", "_epilogue", "_report"},
+    {"_costs"},
+    {"_reference", "_errors", "_tunables", "_epilogue", "_report", "_wisdom"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

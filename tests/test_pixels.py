@@ -8,7 +8,7 @@ from _guard import Fence
 from _tools import BOUNDARIES, assert_same, assert_same_bits, data, prefilled
 
 import fastconv
-from fastconv import _problem, _reference, _tunables
+from fastconv import _plan, _problem, _reference, _tunables
 from fastconv.drivers import levels
 from fastconv.planners import gemm
 from fastconv.planners.pixels import plan_pixels
@@ -215,11 +215,43 @@ def test_channels_last_input_is_turned(level):
         assert_same(run(x, w, planner=gemm.plan_channels, **given), reference(x, w, **given))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_channels_are_turned_with_those_before_them(level, dtype):
+    # Read as a part of a vector of channels, which begins in other groups but never before the array.
+    fences = [Fence(1 << 18) for _ in range(3)]
+    for channels, groups, width in itertools.product((2, 3, 4, 8, 12), (2, 3, 9), (1, 5, 16, 21)):
+        x, w = data((2, 5, width, channels * groups), dtype), data((groups * 5, channels, 3, 3), dtype, 1)
+        for options in ({"padding": 1}, {"padding": 1, "stride": 2, "boundary": "edge"}):
+            given = options | {"layout": "NHWC", "groups": groups}
+            expected = reference(x, w, **given)
+            for side in SIDES:
+                out = fences[2].array(expected.shape, dtype, side)
+                out.view(np.uint8)[...] = 0xFF
+                arrays = (fence.put(array, side) for fence, array in zip(fences, (x, w), strict=False))
+                assert_same(run(*arrays, out=out, planner=gemm.plan_channels, **given), expected)
+
+
+def test_channels_out_that_do_not_fill_their_vectors(level):
+    # Neighbours in the result, stored in pieces: nothing behind them is written.
+    fence = Fence(1 << 18)
+    x = data((1, 3, 17, 4))
+    for channels in (*range(1, 36), 47, 49, 63, 65):
+        w = data((channels, 4, 1, 3), seed=1)
+        expected = reference(x, w, layout="NHWC")
+        for side in SIDES:
+            out = fence.array(expected.shape, "f4", side)
+            out.view(np.uint8)[...] = 0xFF
+            assert_same(run(x, w, out=out, planner=gemm.plan_channels, layout="NHWC"), expected)
+        wide = prefilled((*expected.shape[:-1], channels + 3), "f4")
+        run(x, w, out=wide[..., :channels], planner=gemm.plan_channels, layout="NHWC")
+        assert_same(wide[..., :channels].copy(), expected)
+        assert np.isnan(wide[..., channels:]).all()
+
+
 def test_it_is_taken_where_it_is_faster():
     with levels.use(levels.available()[0]):
         problem, _ = _problem.prepare(np.zeros((1, 256, 56, 56), "f"), np.zeros((64, 256, 1, 1), "f"), layout="NCHW")
-        chosen = gemm.plan_gemm(problem, levels.current())
-        assert type(chosen.driver) is type(plan_pixels(problem, levels.current()).driver)
+        assert _plan.make(problem, levels.current()).variant == "gemm, lanes = pixels"
 
 
 def test_refusals():

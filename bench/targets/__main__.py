@@ -50,6 +50,7 @@ IN_PROCESS: dict[str, Group] = {
 }
 FRESH_PROCESSES: dict[str, Group] = {
     "threads": process_rows.threads,
+    "busy": process_rows.busy,
     "memory": process_rows.memory,
     "long": process_rows.long_signal,
     "import": process_rows.import_time,

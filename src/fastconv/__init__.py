@@ -2,7 +2,8 @@
 
 `signal`, `ndimage`, `convolve` and `correlate`, and `nn` have the signatures of scipy.signal, scipy.ndimage, numpy and
 torch.nn.functional, some of `nn` those of ONNX's operators; `conv`, `conv_transpose`, `conv_grad` and `plan` are what
-is behind them, with every option. `patch` puts the functions in the place of SciPy's and NumPy's.
+is behind them, with every option; `tune` fits the choice of algorithms to the CPU. `patch` puts the functions in the
+place of SciPy's and NumPy's.
 
 One way through, each layer knowing only what is below it::
 
@@ -16,8 +17,8 @@ One way through, each layer knowing only what is below it::
        |                |      |
      _pairs          _filters  |   two arrays convolved with each other; results with a dtype of their own, passes
        |              |    |   |   conv_transpose, conv_grad
-       |   _planned   |    |   |   plan: weights packed once, any number and size of inputs
-       |      |       |    |   |
+       |   _planned   |    |   |   plan: weights packed once, any number and size of inputs; _measure times the ways to
+       |      |       |    |   |     do the same, _tune fits the cost model to the user's CPU
        +---- core ----+----|---+-- _windows    conv; im2col and col2im, which plan nothing and go to their driver
               |            |    _quantised  convolutions of bytes, with planners and drivers of their own
               |            |
@@ -31,25 +32,33 @@ One way through, each layer knowing only what is below it::
               |
             kernels/             micro-kernels in C on packed tiles, one source, compiled for each CPU level
 
-`_reference` is the definition of every result in plain NumPy.
+`_reference` is the definition of every result in plain NumPy, `_costs` the table of the cost model.
 """
 
-from . import ndimage, nn, signal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import _threadpoolctl
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
-from ._gradients import conv_grad
 from ._numpy import convolve, correlate
-from ._patch import patch, patched, unpatch
 from ._planned import Plan, plan
-from ._transposed import conv_transpose
-from ._windows import col2im, im2col
 from .core import conv
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from . import ndimage, nn, signal
+    from ._gradients import conv_grad
+    from ._patch import patch, patched, unpatch
+    from ._transposed import conv_transpose
+    from ._tune import Tuned, tune
+    from ._windows import col2im, im2col
 
 __all__ = [
     "ConvError",
     "ConvTypeError",
     "Plan",
+    "Tuned",
     "col2im",
     "conv",
     "conv_grad",
@@ -67,5 +76,37 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "signal",
+    "tune",
     "unpatch",
 ]
+
+_threadpoolctl.register()
+
+# Imported when first asked for: half of the time of `import fastconv`, and most programs want one of them.
+_LATER = {
+    "ndimage": "ndimage",
+    "nn": "nn",
+    "signal": "signal",
+    "conv_grad": "_gradients",
+    "conv_transpose": "_transposed",
+    "col2im": "_windows",
+    "im2col": "_windows",
+    "patch": "_patch",
+    "patched": "_patch",
+    "Tuned": "_tune",
+    "tune": "_tune",
+    "unpatch": "_patch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LATER[name]}", __name__)
+    value = module if name == _LATER[name] else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

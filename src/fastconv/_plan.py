@@ -17,22 +17,26 @@ from ._epilogue import cast_into, combine
 from ._errors import ConvError
 from ._problem import ConvProblem, lane_of
 from .drivers.tile import activate
-from .planners.depthwise import plan_direct
+from .planners.depthwise import plan_depthwise
+from .planners.direct import plan_direct
 from .planners.fft import plan_fft
-from .planners.gemm import plan_gemm
+from .planners.gemm import plan_channels
 from .planners.parts import PartsDriver, in_parts
 from .planners.phases import plan_phases
+from .planners.pixels import plan_pixels
 from .planners.reference import plan_reference
 from .planners.tiles import COMPUTE, Choice, TilePlan
-from .planners.winograd import plan_winograd
+from .planners.winograd import POINTS, plan_winograd
 
-# Tried in this order; the cheapest that accepts is taken, and the reference accepts everything.
-PLANNERS: dict[str, Callable[[ConvProblem, str], Choice]] = {
-    "winograd": partial(in_parts, plan_winograd),
-    "gemm": plan_gemm,
-    "direct": plan_direct,
-    "fft": plan_fft,
-    "reference": plan_reference,
+Planner = Callable[[ConvProblem, str], Choice]
+
+# The variants of each algorithm. The cheapest that accepts is taken, and the reference accepts everything.
+PLANNERS: dict[str, tuple[Planner, ...]] = {
+    "winograd": tuple(partial(in_parts, partial(plan_winograd, outputs)) for outputs in POINTS),
+    "gemm": (plan_channels, plan_pixels),
+    "direct": (plan_direct, plan_depthwise),
+    "fft": (plan_fft,),
+    "reference": (plan_reference,),
 }
 
 
@@ -53,6 +57,10 @@ class Schedule(NamedTuple):
         exact ones if the numbers are small enough, see `core.execute`.
     cost : float
         By the model, in units of a full vector multiply-add.
+    measured : str
+        What measuring said, if that is why the algorithm was taken.
+    variant : str
+        Which of the ways of the algorithm was taken.
     """
 
     problem: ConvProblem
@@ -63,6 +71,8 @@ class Schedule(NamedTuple):
     passed_over: tuple[str, ...]
     rounded: Schedule | None = None
     cost: float = math.inf
+    measured: str = ""
+    variant: str = ""
 
     @property
     def workspace_bytes(self) -> int:
@@ -107,6 +117,8 @@ class Schedule(NamedTuple):
         if self.rounded is not None:
             lines.append("where the numbers are small enough for exact results: fft in float64, rounded")
         lines.append(f"workspace: {self.workspace_bytes} bytes a thread, work: {p.flops} flops")
+        if self.measured:
+            lines.append(f"measured: {self.measured}")
         lines.extend(f"passed over: {line}" for line in self.passed_over)
         return "\n".join(lines)
 
@@ -184,8 +196,15 @@ def choices_of(problem: ConvProblem, level: str) -> list[Choice]:
     if phases.driver is not None:
         others = [Choice(name, refusal="multiplies the zeros between samples") for name in PLANNERS]
         return [phases, *others]
-    choices = [affordable(planner(problem, level), problem) for planner in PLANNERS.values()]
+    choices = [choice for name in PLANNERS for choice in variants_of(name, problem, level)]
     return [*choices, phases] if any(axis.input_dilation > 1 for axis in problem.axes) else choices
+
+
+def variants_of(algorithm: str, problem: ConvProblem, level: str) -> list[Choice]:
+    """Return what the variants of an algorithm make of a problem: those that serve it, or one refusal."""
+    choices = [affordable(planner(problem, level), problem) for planner in PLANNERS[algorithm]]
+    # The variant whose reason is memory says more than one that is for other problems.
+    return served(choices) or [min(choices, key=lambda choice: (not choice.needed, choice.needed))]
 
 
 @lru_cache(maxsize=1024)
@@ -197,13 +216,19 @@ def make(problem: ConvProblem, level: str) -> Schedule:
     ConvError
         If the algorithm asked for cannot serve the problem.
     """
+    choices = candidates(problem, level)
+    return schedule_of(problem, level, min(served(choices), key=lambda choice: choice.cost), choices)
+
+
+def candidates(problem: ConvProblem, level: str) -> list[Choice]:
+    """Return what all algorithms that are asked for make of a problem; raise if none can serve it."""
     if problem.stored is not None:
         # The one algorithm that reads and writes other dtypes than it computes in.
-        choices = [affordable(PLANNERS["direct"](problem, level), problem)]
+        choices = variants_of("direct", problem, level)
     elif problem.algorithm == "auto":
         choices = choices_of(problem, level)
     else:
-        choices = [affordable(PLANNERS[problem.algorithm](problem, level), problem)]
+        choices = variants_of(problem.algorithm, problem, level)
         if choices[0].driver is None:
             why = f"which refuses: {choices[0].refusal}"
             raise ConvError(f"algorithm: got {problem.algorithm!r}, {why}, allowed: 'auto', 'reference'")
@@ -211,10 +236,29 @@ def make(problem: ConvProblem, level: str) -> Schedule:
         if least := min((choice.needed for choice in choices if choice.needed), default=0):
             raise ConvError(f"max_workspace: got {problem.max_workspace}, allowed: at least {least} bytes here")
         raise ConvError(f"dtype: got {problem.stored} computed in {problem.dtype}: {choices[0].refusal}")
-    taken = min((choice for choice in choices if choice.driver is not None), key=lambda choice: choice.cost)
+    return choices
+
+
+def served(choices: list[Choice]) -> list[Choice]:
+    """Return the choices that are no refusals."""
+    return [choice for choice in choices if choice.driver is not None]
+
+
+def schedule_of(problem: ConvProblem, level: str, taken: Choice, choices: list[Choice]) -> Schedule:
+    """Return the schedule of one of the choices."""
     passed_over = tuple(reason(choice, taken) for choice in choices if choice is not taken)
     rounded = plan_rounded(problem, level, taken.cost)
-    return Schedule(problem, level, taken.algorithm, taken.driver, taken.tiles, passed_over, rounded, taken.cost)
+    return Schedule(
+        problem,
+        level,
+        taken.algorithm,
+        taken.driver,
+        taken.tiles,
+        passed_over,
+        rounded,
+        taken.cost,
+        variant=taken.variant,
+    )
 
 
 def plan_parts_of_phases(problem: ConvProblem, level: str) -> Choice:
@@ -247,6 +291,4 @@ def reason(choice: Choice, taken: Choice) -> str:
         return f"{choice.algorithm}: {choice.refusal}"
     if math.isinf(choice.cost):
         return f"{choice.algorithm}: correct and slow, the last resort"
-    return (
-        f"{choice.algorithm}: {choice.cost / max(taken.cost, 1.0):.2f} times the cost of {taken.algorithm} by the model"
-    )
+    return f"{choice.variant}: {choice.cost / max(taken.cost, 1.0):.2f} times the cost of {taken.variant} by the model"

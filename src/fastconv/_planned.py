@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _plan, _problem, _tunables
+from . import _measure, _plan, _problem, _tunables
 from ._errors import ConvError, ConvTypeError
 from .core import conv, execute
 from .drivers import levels
@@ -35,10 +35,14 @@ class Plan(Caller):
         Their dtype.
     options : dict
         Keywords of `fastconv.conv`.
+    effort : {"estimate", "measure"}
     """
 
-    def __init__(self, w: Any, x_shape: tuple[int, ...] | None, x_dtype: Any, options: dict[str, Any]) -> None:
-        self._arguments = (w, x_shape, x_dtype, options)
+    def __init__(
+        self, w: Any, x_shape: tuple[int, ...] | None, x_dtype: Any, options: dict[str, Any], effort: str = "estimate"
+    ) -> None:
+        self._arguments = (w, x_shape, x_dtype, options, effort)
+        self._measures = _problem.one_of(effort, "effort", ("estimate", "measure")) == "measure"
         self._threads = options.get("threads")
         _threads.check(self._threads)
         self._residual = _problem.switch(options.get("residual") or False, "residual")
@@ -72,7 +76,11 @@ class Plan(Caller):
             schedule = self._schedules.get(shape)
         if schedule is None:
             problem, _ = self._prepare(shape)
-            schedule = _plan.make(problem._replace(planned=True), self._level)
+            problem = problem._replace(planned=True)
+            if self._measures:
+                schedule = _measure.fastest(problem, self._level, self._threads)
+            else:
+                schedule = _plan.make(problem, self._level)
             with self._lock:
                 self._schedules[shape] = schedule
                 if len(self._schedules) > _tunables.PLAN_SHAPES:
@@ -213,7 +221,7 @@ def crops(padding: Any) -> int:
     return max(-int(padding), 0) if isinstance(padding, (int, np.integer)) else 0
 
 
-def plan(w: Any, x_shape: Any = None, *, x_dtype: Any = None, **options: Any) -> Plan:
+def plan(w: Any, x_shape: Any = None, *, x_dtype: Any = None, effort: str = "estimate", **options: Any) -> Plan:
     """Prepare a convolution with weights that are known, for inputs of any number and size.
 
     Parameters
@@ -226,6 +234,13 @@ def plan(w: Any, x_shape: Any = None, *, x_dtype: Any = None, **options: Any) ->
         first input of it comes, and so is the packing of weights if no shape before wanted them packed so.
     x_dtype : dtype, optional
         Dtype of the inputs; that of w by default.
+    effort : {"estimate", "measure"}, default "estimate"
+        How an algorithm is picked for a shape: by the cost model, or by timing all that can serve it on arrays of that
+        shape, for a quarter of a second or the time of two calls each. That is done when the plan is made for
+        `x_shape`, and for any other shape at its first call. The winner is remembered for all plans of this process
+        that measure the same, and by `fastconv.tune` for later processes; `explain` shows the times. Which one wins may
+        differ from measurement to measurement, and with it the bits of a result, within the bounds of error of
+        `fastconv.conv`; not so under ``accuracy="strict"``.
     **options
         Any keyword of `fastconv.conv` but `out` and `overflow`; `residual` is True for a plan that is called with one,
         as ``p(x, out, residual)``. `max_workspace` limits the scratch memory of a thread,
@@ -267,4 +282,4 @@ def plan(w: Any, x_shape: Any = None, *, x_dtype: Any = None, **options: Any) ->
         if options.get(name) is not None:
             options[name] = np.array(_problem.as_array(options[name], name))
     shape = None if x_shape is None else _problem.check_shape(x_shape, "x_shape", dtype.itemsize)
-    return Plan(w, shape, dtype, options)
+    return Plan(w, shape, dtype, options, effort)

@@ -11,6 +11,26 @@ from typing import Final
 # Multiply-adds that pay for one thread. Waking a libgomp worker takes 5 to 50 us; this is about 50 us of float32.
 THREAD_WORK: Final = 4.0e6
 
+# Seconds of a multiply-add where a call's time is estimated: that of float32 on one thread.
+WORK_SECONDS: Final = 1 / 80e9
+
+# Shares of the items that each thread gets on average, where a thread takes runs of items: the last one leaves the
+# others with nothing to do for a sixteenth of their time at most, by two threads.
+THREAD_SHARES: Final = 8
+
+# Python threads that may have OpenMP's workers at a time.
+THREAD_POOLS: Final = 4
+
+# What the calling thread spins at a region's end before it sleeps: about what a wake-up takes.
+JOIN_SPIN_SECONDS: Final = 50e-6
+
+# A region that took this much longer than one thread would have makes the calls after it use fewer threads, first for
+# so long, and at least for a multiple of the loss; each time that it happens again soon twice as long, up to a bound.
+BACKOFF_LEAST_SECONDS: Final = 30e-6
+BACKOFF_FIRST_SECONDS: Final = 0.02
+BACKOFF_PRICE: Final = 16.0
+BACKOFF_MOST_SECONDS: Final = 2.0
+
 # Between two looks at Python's signals. Ctrl-C has to answer within 0.1 s, and a look takes the GIL.
 POLL_SECONDS: Final = 0.04
 
@@ -116,9 +136,17 @@ WINDOWS_SHARE: Final = 100_000
 # 56 x 56 with 3 x 3 falls from 28 to 23 ms, that of smaller layers is flat above 192.
 GEMM_PACKED_BYTES: Final = 448 * 1024
 
-# A packed row is reused by every kernel row, so more rows mean less packing, but also fewer tiles for threads.
+# A packed row is reused by every kernel row, so more rows mean less packing, but also fewer tiles for threads. Results
+# are stored in runs of a tile's columns, each channel's on other pages: 5 channels of 127 x 127 to 216 with 3 x 3 take
+# 4.1 ms at 64 columns, 2.7 ms at 128 and 256; layers of many channels take as long with either.
 GEMM_TILE_ROWS: Final = 8
-GEMM_TILE_COLUMNS: Final = 64
+GEMM_TILE_COLUMNS: Final = 256
+
+# Pixels of a tile where the image is one row.
+GEMM_TILE_PIXELS: Final = 512
+
+# Channels that are neighbours are turned into rows a vector at a time, if at least one in so many is wanted.
+TURNED_SHARE: Final = 4
 
 # Bytes of packed weights: what a block of output channels may take of L2.
 GEMM_WEIGHT_BYTES: Final = 1200 * 1024
@@ -133,6 +161,10 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 # 128 products at a time and 906 with 256.
 PIXELS_TILE: Final = 512
 PIXELS_BLOCK: Final = 160
+
+# Output channels that are written at a time where results go to memory: more streams of stores than these are slower.
+# 5 channels of 127 x 127 to 216 with 1 x 1 take 2.0 ms with 32, 5.8 ms with all at once.
+PIXELS_STREAMS: Final = 32
 
 # Products up to which vectors are placed so that stores are aligned, at the cost of one more vector a line.
 PIXELS_FEW_PRODUCTS: Final = 48
@@ -207,47 +239,22 @@ WINOGRAD_FOLD: Final = 64
 # Bytes of workspace that a thread may take.
 WINOGRAD_LIMIT_BYTES: Final = 6 * 1024 * 1024
 
-# --- cost model, in vector multiply-adds at the peak ----------------------------------------------------------------
+# --- what the cost model asks ----------------------------------------------------------------------------------------
 
-# Share of the peak that the kernels reach on full tiles.
-DIRECT_EFFICIENCY: Final = 0.55
+# Bytes that stay in L1 while a tile is stored.
+L1_BYTES: Final = 32 * 1024
 
-# What a row of a depthwise layer takes besides, in the direct algorithm by columns: the calls that pack and compute it.
-DIRECT_ROW_STEPS: Final = 130.0
+# Bytes of weights that stay in L2 from one tile to the next; more are fetched from L3 or memory each time.
+NEAR_BYTES: Final = 1280 * 1024
 
-# By channels: a product, one of taps without neighbours, and what else a vector of results takes, which is mostly the
-# wait for memory; a vector of samples that is gathered, one of results that is turned back.
-DEPTHWISE_TAP_STEPS: Final = 1.0
-DEPTHWISE_LONE_TAP_STEPS: Final = 1.6
-DEPTHWISE_STEPS: Final = 15.0
-DEPTHWISE_GATHER_STEPS: Final = 15.0
-DEPTHWISE_SCATTER_STEPS: Final = 17.0
-GEMM_EFFICIENCY: Final = 0.97
-# What storing a register tile costs, as reduction steps of it: the transposition and the masked stores.
-GEMM_STORE_STEPS: Final = 12.0
-
-# The same where phases of a row are interleaved, and what a schedule of its own takes for a phase: about 5 us.
-PHASES_STORE_STEPS: Final = 14.0
-PHASE_STEPS: Final = 2.5e4
-
-# What packing a vector of weights takes in a plain call.
-GEMM_PACK_STEPS: Final = 18.0
-
-# The same with pixels in the lanes, and what unrolling a vector of samples takes.
-PIXELS_EFFICIENCY: Final = 0.97
+# What unrolling a vector of samples takes, in products, where a plan asks whether it pays.
 PIXELS_UNROLL_STEPS: Final = 40.0
 
-# Share of the peak in the products, the part of a register tile's rows below which one takes no less time, and what
-# calling the kernel takes.
-WINOGRAD_EFFICIENCY: Final = 0.9
+# The part of a register tile's rows below which one of Winograd's takes no less time.
 WINOGRAD_LEAST_ROWS: Final = 3
-WINOGRAD_CALL_STEPS: Final = 130.0
-# What the other stages take for each frequency and vector: of a tile for its samples, its sums (each time they go to
-# memory) and its results, of a channel for its weights. Stores to L2 at 16 bytes a cycle are most of it.
-WINOGRAD_FOLD_STEPS: Final = 5.0
-WINOGRAD_INPUT_STEPS: Final = 10.0
-WINOGRAD_OUTPUT_STEPS: Final = 14.0
-WINOGRAD_WEIGHT_STEPS: Final = 8.5
+
+# Vector multiply-adds that a reduction step takes at least: four cycles pass before a sum can be added to again.
+LATENCY_STEPS: Final = 8
 
 # --- FFT tiles -------------------------------------------------------------------------------------------------------
 
@@ -261,16 +268,8 @@ FFT_TILE_BYTES: Final = 512 * 1024 * 1024
 # Rows (or columns) of a tile along an axis that is not transformed.
 FFT_BATCH_ROWS: Final = 64
 
-# Vector operations a complex point: a level of the tree and the two transpositions of each direction, the product with
-# one channel. Counted from the code, and divided by the share of the peak that was measured, the copies to the tile and
-# from it included: from 0.24 (2048 x 2048 with 9 x 9) to 0.46 (512 x 512 with 15 x 15).
-FFT_FORWARD_LEVEL: Final = 3.0 / 0.34
-FFT_BACK_LEVEL: Final = 3.5 / 0.34
-FFT_TURN: Final = 12.0 / 0.34
-FFT_PRODUCT: Final = 4.0 / 0.34
-
-# What a call costs besides: some 5 us.
-FFT_CALL: Final = 2.5e4
+# Vector operations of a level of the tree on the way back over those forward, counted from the code.
+FFT_BACK_LEVEL: Final = 3.5 / 3.0
 
 # How much longer a point takes, by the bytes of a tile: in L2 with its spectrum, about to leave it, beyond it.
 FFT_CACHE: Final = ((100 * 1024, 1.0), (448 * 1024, 1.25), (1024 * 1024, 1.5), (4 * 1024 * 1024, 1.8), (2**60, 2.2))
@@ -291,3 +290,31 @@ INT8_PRODUCTS: Final = 4.0
 # Bytes of results that wait until their rows are whole. Written strip by strip, 14 bytes here and there, they took 110
 # of 216 us of 64 channels of 56 x 56: every channel is on another page.
 INT8_STAGE_BYTES: Final = 256 * 1024
+
+# --- measuring candidates --------------------------------------------------------------------------------------------
+
+# Seconds of a sample, which calls that are shorter fill by being made several times in a row; how many samples there
+# are of each, if there is time; and how far behind the best a call is worth no more of them, which is four times as far
+# in the first rounds.
+SAMPLE_SECONDS: Final = 2e-4
+MOST_ROUNDS: Final = 40
+FIRST_ROUNDS: Final = 3
+FAR_BEHIND: Final = 2.0
+
+# Seconds of a plan's measuring.
+MEASURE_SECONDS: Final = 0.25
+
+# How much longer than the best still counts as well picked.
+CLOSE: Final = 1.1
+
+# Layers that `tune` times: the largest takes about a millisecond by a good way, and all ways of one these seconds.
+TUNE_SEED: Final = 1
+TUNE_FLOPS: Final = 1.5e8
+TUNE_LAYER_SECONDS: Final = 0.05
+
+# The fit: its rounds; how many candidates the usual constants count as; the relative error up to which one counts by
+# its square; and how far behind the best of its layer a candidate counts.
+FIT_ROUNDS: Final = 40
+FIT_PRIOR: Final = 0.1
+FIT_USUAL_ERROR: Final = 0.2
+FIT_FAR_BEHIND: Final = 2.5

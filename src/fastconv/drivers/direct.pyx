@@ -7,13 +7,14 @@ is packed with its halo first.
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
@@ -208,14 +209,17 @@ cdef class Driver(Geometry):
         return <Scratch *>(call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes)
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t item
-        cdef int t
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        for item in prange(items, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            self.items(call, region, t, item, item + 1)
+        region_share(region, items, False)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch *scratch = self.scratch_of(call, thread)
@@ -282,8 +286,8 @@ cdef class Driver(Geometry):
                 tile.src = scratch.packed
                 self.start_tile(&call.arrays, y0, tile.height, x0, tile.width, &scratch.map)
                 for g in range(group, last):
-                    self.pack(&call.arrays, self.group_source(call, n, g), &scratch.outer, &scratch.map,
-                              scratch.packed)
+                    self.pack(&call.arrays, self.group_source(call, n, g), g * self.channels, &scratch.outer,
+                              &scratch.map, scratch.packed)
                     self.runs_only(&scratch.map)
                     self.channels_of(call, scratch, &tile, n, g, y0, x0)
 

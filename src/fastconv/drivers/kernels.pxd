@@ -248,7 +248,7 @@ cdef extern from "fastconv.h" nogil:
                                    ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach) noexcept nogil
 
     ctypedef void fc_turn(void *dst, ptrdiff_t dst_pitch, const char *src, ptrdiff_t row_stride_bytes, ptrdiff_t rows,
-                          ptrdiff_t columns) noexcept nogil
+                          ptrdiff_t columns, ptrdiff_t before) noexcept nogil
 
     ctypedef struct fc_winograd_kernels:
         fc_winograd_transform *input

@@ -16,12 +16,14 @@ changes none of their bits. A result that is not laid out so, or not of the comp
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
+from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, View, lines
 
 cnp.import_array()
@@ -151,20 +153,21 @@ cdef class Driver(Geometry):
         return not self.joined or self.tile_rows == 1 or view.y == self.x.out * self.computed_bytes
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t share, start, stop, shares
         cdef int t
         for t in range(region.threads):
             self.lay_out(call, t)
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        # Runs of items in a row share a packed tile, so a thread takes some at a time; 8 shares each even out.
-        shares = min(items, 8 * <ptrdiff_t>region.threads)
-        for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            start = share * items // shares
-            stop = (share + 1) * items // shares
-            self.items(call, region, t, start, stop)
+        # Runs of items in a row share a packed tile, so a thread takes some at a time.
+        region_share(region, items, True)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)
@@ -207,9 +210,23 @@ cdef class Driver(Geometry):
         at += lines(self.map_bytes())
         scratch.outer.taps = <ptrdiff_t *>at
         scratch.y0 = -1
+        self.clear_slack(scratch)
         step = call.arrays.x.channel // self.computed_bytes if call.in_place else self.wide
         for k in range(self.block):
             scratch.steps[k] = k * step
+
+    cdef void clear_slack(self, const Scratch *scratch) noexcept nogil:
+        """Zero what lies between the packed channels: a vector that holds fewer pixels than lanes reads it too, and
+        old bits may be subnormal, which makes a multiply-add a hundred times slower."""
+        cdef ptrdiff_t item = self.computed_bytes, used = self.outer_taps * self.outer_pitch, c
+        cdef ptrdiff_t least = self.x.out - (self.n_chunks - 1) * self.tile_columns
+        if self.joined:
+            least *= self.y.out - (self.n_row_blocks - 1) * self.tile_rows
+        if least >= self.lanes:
+            return
+        for c in range(self.channels):
+            memset(scratch.packed + (c * self.channel_pitch + used) * item, 0, (self.channel_pitch - used) * item)
+        memset(scratch.packed + self.channels * self.channel_pitch * item, 0, self.level.vector_bytes)
 
     cdef ptrdiff_t packed_bytes(self) noexcept nogil:
         # Where pixels do not fill a vector, and in the moves of an unrolling, a whole one is read.
@@ -254,7 +271,8 @@ cdef class Driver(Geometry):
             self.runs_only(&scratch.map)
         scratch.y0, scratch.x0, scratch.outer_index, scratch.n, scratch.g = y0, x0, outer, n, g
         if not scratch.in_place:
-            self.pack(arrays, self.image(arrays, scratch), &scratch.outer, &scratch.map, scratch.packed)
+            self.pack(arrays, self.image(arrays, scratch), g * self.channels, &scratch.outer, &scratch.map,
+                      scratch.packed)
 
     cdef const char *image(self, const Arrays *arrays, const Scratch *scratch) noexcept nogil:
         return arrays.x.data + scratch.n * arrays.x.batch + scratch.g * self.channels * arrays.x.channel

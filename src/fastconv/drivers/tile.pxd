@@ -125,14 +125,14 @@ cdef class Geometry:
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil
     cdef void start_tile(self, const Arrays *arrays, ptrdiff_t y0, ptrdiff_t rows, ptrdiff_t x0, ptrdiff_t columns,
                          TileMap *map) noexcept nogil
-    cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
+    cdef void pack(self, const Arrays *arrays, const char *x, ptrdiff_t before, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil
-    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels,
+    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels, ptrdiff_t before,
                         const ptrdiff_t *offset, ptrdiff_t n, const fc_row_map *map) noexcept nogil
     cdef void load_edges(self, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t stride,
                          const fc_row_map *map) noexcept nogil
-    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, const Outer *outer,
-                            const TileMap *map, void *packed) noexcept nogil
+    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, ptrdiff_t before,
+                            const Outer *outer, const TileMap *map, void *packed) noexcept nogil
     cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil
     cdef void load_empty(self, char *dst, ptrdiff_t flag, const ptrdiff_t *row_offset, ptrdiff_t n,
                          const fc_row_map *map) noexcept nogil

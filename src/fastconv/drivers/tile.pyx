@@ -18,6 +18,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 import numpy as np
 
+from fastconv import _tunables
 from fastconv._epilogue import ACTIVATIONS
 from fastconv.drivers.kernels cimport (
     FC_COPY4, FC_COPY8, FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_activation, fc_epilogue_tile, fc_level,
@@ -28,6 +29,9 @@ cnp.import_array()
 
 cdef enum:
     CONSTANT, EDGE, SYMMETRIC, REFLECT, WRAP
+
+# A vector of channels is worth being turned if this share of it is wanted: so many times the channels fill one.
+cdef ptrdiff_t TURNED_SHARE = _tunables.TURNED_SHARE
 
 _ACTIVATION = {None: 0} | {name: i for i, name in enumerate(ACTIVATIONS, 1)}
 _BOUNDARY = {"constant": CONSTANT, "edge": EDGE, "symmetric": SYMMETRIC, "reflect": REFLECT, "wrap": WRAP}
@@ -362,17 +366,20 @@ cdef class Geometry:
             for s in range(self.n_column_segments):
                 map.columns[s].runs_only = 1
 
-    cdef void pack(self, const Arrays *arrays, const char *x, const Outer *outer, const TileMap *map,
+    cdef void pack(self, const Arrays *arrays, const char *x, ptrdiff_t before, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil:
-        """Gather all channels of a group, whose first element is at x."""
-        self.pack_channels(arrays, x, self.channels, outer, map, packed)
+        """Gather all channels of a group, whose first element is at x, behind `before` channels of other groups."""
+        self.pack_channels(arrays, x, self.channels, before, outer, map, packed)
 
-    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, const Outer *outer,
-                            const TileMap *map, void *packed) noexcept nogil:
-        """Gather some channels, the first element of which is at x."""
+    cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, ptrdiff_t before,
+                            const Outer *outer, const TileMap *map, void *packed) noexcept nogil:
+        """Gather some channels, the first element of which is at x, behind `before` others."""
         cdef ptrdiff_t c, tap, s, i, n, flag
         cdef const ptrdiff_t *offset = map.row_offset
-        cdef bint turned = self.turn != NULL and channels >= self.lanes and arrays.x.channel == self.computed_bytes
+        # A few channels are turned along with those before them, if that is less than reading them one by one.
+        cdef bint turned = (
+            self.turn != NULL and arrays.x.channel == self.computed_bytes
+            and (channels >= self.lanes or TURNED_SHARE * channels >= self.lanes and before + channels >= self.lanes))
         cdef char *dst
         for s in range(self.n_row_segments):
             n = map.rows + self.row_count[s] - 1
@@ -382,7 +389,7 @@ cdef class Geometry:
                 dst = <char *>packed + (tap * self.outer_pitch + self.row_base[s]) * self.computed_bytes
                 for i in range(self.n_column_segments):
                     self.turn_rows(arrays, dst + self.column_base[i] * self.computed_bytes, x + outer.taps[2 * tap + 1],
-                                   channels, offset, n, &map.columns[i])
+                                   channels, before, offset, n, &map.columns[i])
             for c in range(channels):
                 for tap in range(self.outer_taps):
                     dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
@@ -400,7 +407,7 @@ cdef class Geometry:
                                             &map.columns[i])
             offset += n
 
-    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels,
+    cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels, ptrdiff_t before,
                         const ptrdiff_t *offset, ptrdiff_t n, const fc_row_map *map) noexcept nogil:
         """n rows of channels that are neighbours in the input."""
         cdef ptrdiff_t r, c
@@ -410,7 +417,7 @@ cdef class Geometry:
             if offset[r] > FC_ZERO_ROW:
                 self.turn(row + map.run_start * self.computed_bytes, self.channel_pitch,
                           plane + offset[r] + map.run_index * arrays.x.x, map.run_step * arrays.x.x,
-                          map.run_stop - map.run_start, channels)
+                          map.run_stop - map.run_start, channels, before)
             if map.runs_only or (offset[r] > FC_ZERO_ROW and map.run_start == 0 and map.run_stop == map.n):
                 continue
             for c in range(channels):

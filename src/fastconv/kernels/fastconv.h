@@ -363,9 +363,10 @@ typedef void fc_gather_lanes(void *dst, const char *src, ptrdiff_t pixel_stride,
 typedef void fc_scatter_lanes(char *dst, ptrdiff_t pixel_stride, ptrdiff_t channel_stride, const void *src,
                               ptrdiff_t channels, ptrdiff_t n, ptrdiff_t reach);
 
-/* dst[c * dst_pitch + r] = column c of row r of src, whose rows are row_stride_bytes apart and at any alignment. */
+/* dst[c * dst_pitch + r] = column c of row r of src, whose rows are row_stride_bytes apart and at any alignment. There
+ * are `before` readable columns in front of those, in every row. */
 typedef void fc_turn(void *dst, ptrdiff_t dst_pitch, const char *src, ptrdiff_t row_stride_bytes, ptrdiff_t rows,
-                     ptrdiff_t columns);
+                     ptrdiff_t columns, ptrdiff_t before);
 
 /* Winograd's kernels of one type. */
 typedef struct {

@@ -52,8 +52,32 @@ FC_INLINE void FC_ID(store_channels_first)(FC_ID(vec) acc[][FC_GEMM_VECTORS], co
     }
 }
 
-/* Pixels inside channels: where pixels are a few elements apart, the stores of a channel fall in the same lines. */
+/* Fewer than 2 * FC_LANES elements, in pieces of which each is half the one before. */
+FC_INLINE void FC_ID(store_some)(FC_T *dst, const FC_T *src, ptrdiff_t n) {
+    FC_UNROLL
+    for (int piece = FC_LANES; piece >= 1; piece /= 2) {
+        if (n & piece) {
+            __builtin_memcpy(dst, src, (size_t)piece * sizeof(FC_T));
+            dst += piece;
+            src += piece;
+        }
+    }
+}
+
+/* Channels that are neighbours, but do not fill their vectors, pixel by pixel; else pixels inside channels: where these
+ * are a few elements apart, the stores of a channel fall in the same lines. */
 static __attribute__((noinline)) void FC_ID(store_any)(const FC_T *acc, const fc_gemm_tile *tile) {
+    if (tile->channel_out_pitch == 1) {
+        for (ptrdiff_t r = 0; r < tile->pixels; r++) {
+            FC_T *dst = (FC_T *)tile->dst + r * tile->pixel_pitch;
+            const FC_T *row = acc + r * COLUMNS;
+            ptrdiff_t o = 0;
+            for (; tile->channels_out - o >= FC_LANES; o += FC_LANES)
+                *(FC_ID(vec_memory) *)(dst + o) = FC_ID(load)(row + o);
+            FC_ID(store_some)(dst + o, row + o, tile->channels_out - o);
+        }
+        return;
+    }
     for (ptrdiff_t o = 0; o < tile->channels_out; o++) {
         FC_T *dst = (FC_T *)tile->dst + o * tile->channel_out_pitch;
         for (ptrdiff_t r = 0; r < tile->pixels; r++)
@@ -256,18 +280,6 @@ static void FC_ID(pack_taps)(void *panel, const fc_taps *taps) {
 }
 
 #undef ROW
-
-/* Fewer than 2 * FC_LANES elements, in pieces of which each is half the one before. */
-FC_INLINE void FC_ID(store_some)(FC_T *dst, const FC_T *src, ptrdiff_t n) {
-    FC_UNROLL
-    for (int piece = FC_LANES; piece >= 1; piece /= 2) {
-        if (n & piece) {
-            __builtin_memcpy(dst, src, (size_t)piece * sizeof(FC_T));
-            dst += piece;
-            src += piece;
-        }
-    }
-}
 
 /* Two rows become one, from its element i on. */
 FC_INLINE void FC_ID(interleave_pair)(FC_T *dst, const FC_T *even, const FC_T *odd, ptrdiff_t i) {

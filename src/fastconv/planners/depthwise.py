@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import _tunables
+from .. import _costs, _tunables
 from .._problem import Axis, ConvProblem
 from ..drivers import depthwise, levels
-from .direct import plan_direct as plan_columns
-from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, two_axes
+from .tiles import COMPUTE, Choice, TilePlan, arrays_work, channels_near, common, make_segments, packed_layout, two_axes
 
 # Lengths of runs of taps that the kernel has loops of their own for, and the strides it has them for.
 RUNS = (7, 5, 3)
@@ -40,21 +39,6 @@ class DepthwisePlan(TilePlan):
         return f"tile: {self.tile_rows} rows x {self.tile_columns} columns, lanes = channels, {how}"
 
 
-def plan_direct(problem: ConvProblem, level: str) -> Choice:
-    """Plan the direct algorithm: lanes are output columns, or the channels of a depthwise problem."""
-    columns = plan_columns(problem, level)
-    channels = plan_depthwise(problem, level)
-    limit = problem.max_workspace
-    if channels.driver is None or (limit is not None and channels.driver.workspace_bytes > limit):
-        return columns
-    # Rows of one channel, each packed and computed by itself.
-    rows = problem.groups * problem.channels_out * problem.batch * problem.axes[0].out if len(problem.axes) > 1 else 0
-    steps = _tunables.DIRECT_ROW_STEPS * problem.axes[0].stride * problem.axes[-1].stride
-    if columns.driver is None or plan_in_place(problem) or channels.cost < columns.cost + rows * steps:
-        return channels
-    return columns
-
-
 def refusal(problem: ConvProblem, lanes: int) -> str:
     """Return why lanes can't be channels, or nothing."""
     if problem.dtype.char not in "fd" or problem.stored is not None:
@@ -68,11 +52,6 @@ def refusal(problem: ConvProblem, lanes: int) -> str:
     return ""
 
 
-def plan_in_place(problem: ConvProblem) -> bool:
-    """Return whether the layout puts the channels of a pixel side by side."""
-    return problem.channel_axis == len(problem.out_shape) - 1
-
-
 def plan_depthwise(problem: ConvProblem, level: str) -> Choice:
     """Plan lanes of channels."""
     lanes = levels.describe(level)["vector_bytes"] // problem.dtype.itemsize
@@ -81,7 +60,9 @@ def plan_depthwise(problem: ConvProblem, level: str) -> Choice:
     plan = make_plan(problem, level, lanes)
     if plan is None:
         return Choice("direct", refusal="rows too long for lanes of channels")
-    return Choice("direct", depthwise.Driver(problem, plan), plan, plan.work / lanes)
+    work = work_of(problem, plan, lanes)
+    plan.work = _costs.total(work, level) * lanes
+    return Choice.of("direct, lanes = channels", depthwise.Driver(problem, plan), plan, work)
 
 
 def samples(axis: Axis, outputs: int) -> int:
@@ -92,7 +73,7 @@ def samples(axis: Axis, outputs: int) -> int:
 def make_plan(problem: ConvProblem, level: str, lanes: int) -> DepthwisePlan | None:
     """Return the plan, or None where a table or the gathered rows would be too large."""
     y, x = two_axes(problem)
-    in_place = plan_in_place(problem)
+    in_place = channels_near(problem)
     pixel = lanes * problem.dtype.itemsize
     columns = max(min(x.out, _tunables.DEPTHWISE_COLUMNS) if in_place else x.out, 1)
     # Rows that share half of what they read with their neighbours; all of them where the image stays in L2.
@@ -136,17 +117,27 @@ def make_plan(problem: ConvProblem, level: str, lanes: int) -> DepthwisePlan | N
         bands=bands,
         chunks=chunks,
         blocks=blocks,
-        work=cost(problem, vectors, run, in_place) * lanes,
+        work=0.0,  # counted when all else is known
     )
 
 
-def cost(problem: ConvProblem, vectors: int, run: int, in_place: bool) -> float:
-    """Return the cost by the model, in vector multiply-adds at the peak."""
-    y, x = two_axes(problem)
-    vectors *= problem.batch
+def work_of(problem: ConvProblem, plan: DepthwisePlan, lanes: int) -> dict[str, float]:
+    """Count the work."""
+    y, x = plan.axes
+    vectors = problem.batch * -(-problem.groups // lanes)
     outputs = vectors * problem.channels_out * y.out * x.out
-    products = problem.taps * (_tunables.DEPTHWISE_TAP_STEPS if run else _tunables.DEPTHWISE_LONE_TAP_STEPS)
-    total = outputs * (products + _tunables.DEPTHWISE_STEPS)
-    if not in_place:
-        total += vectors * y.n * x.n * _tunables.DEPTHWISE_GATHER_STEPS + outputs * _tunables.DEPTHWISE_SCATTER_STEPS
-    return total
+    work = {
+        "depthwise.call": 1.0,
+        "depthwise.tap" if plan.run else "depthwise.lone_tap": outputs * problem.taps,
+        "depthwise.output": outputs,
+        "depthwise.address": problem.batch
+        * plan.bands
+        * plan.chunks
+        * plan.blocks
+        * plan.table_rows
+        * plan.table_pitch,
+    }
+    work |= arrays_work(problem, plan.level, "depthwise.far")
+    if plan.in_place:
+        return work
+    return work | {"depthwise.gather": vectors * y.n * x.n, "depthwise.scatter": outputs}

@@ -18,10 +18,13 @@ from .tiles import (
     Choice,
     Segments,
     TilePlan,
+    arrays_work,
     common,
     edges,
     inside,
+    lanes_of,
     make_segments,
+    pack_work,
     packed_layout,
     row_segment_order,
     share_of,
@@ -107,9 +110,57 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
         group_block=max(1, min(problem.groups, share_of(_tunables.ITEM_WORK, row_work * x.out))),
         out_block=max(1, min(problem.channels_out, _tunables.DIRECT_WEIGHT_BYTES // (problem.taps * item))),
     )
-    filled = x.out / (-(-x.out // lanes) * lanes) if x.out else 1.0
-    cost = problem.flops / 2 / lanes / max(filled * _tunables.DIRECT_EFFICIENCY, 1e-3)
-    return Choice("direct", direct.Driver(problem, tiles), tiles, cost)
+    return Choice.of(
+        "direct, lanes = columns", direct.Driver(problem, tiles), tiles, work_of(problem, level, tiles, layout)
+    )
+
+
+def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str, Any]) -> dict[str, float]:
+    """Count the work."""
+    sizes, lanes = levels.describe(level), lanes_of(problem, level)
+    y, x = plan.axes[-2:]
+    images = problem.batch * problem.groups * problem.channels_out * math.prod(axis.out for axis in plan.axes[:-2])
+    heights, widths = np.diff(plan.row_blocks), np.diff(plan.chunks)
+    # A complex number is two lanes, and two products where it meets one.
+    parts = 2 if problem.dtype.kind == "c" else 1
+    vectors = float(np.sum(-(-widths // lanes))) * images
+    wide = max(sizes["direct_vectors"] // parts, 1)
+    blocks = float(np.sum(-(-widths // (lanes * wide)))) * images
+    register_rows = float(np.sum(-(-heights // sizes["direct_rows"])))
+    planes = len(plan.planes)
+    register_tiles = blocks * register_rows
+    accumulators = parts * vectors * y.out / max(register_tiles, 1.0)
+    # Vectors that a register tile loads for each column of the kernel: of all rows that its planes reach.
+    reached = y.out * planes + register_rows * float(np.sum(plan.planes[:, 2] - 1))
+    work = {
+        "direct.call": 1.0,
+        "direct.tile": images * len(heights) * len(widths),
+        "direct.plane": register_tiles * planes,
+        "direct.product": register_tiles * problem.taps * max(accumulators, _tunables.LATENCY_STEPS),
+        "direct.load": vectors * reached * x.k,
+    }
+    if x.out % lanes:
+        # The slack of packed tiles is cleared at every call.
+        work["direct.clear"] = plan.channel_pitch * problem.channels / lanes
+    rows_follow = problem.spatial_axes[-1] == len(problem.out_shape) - 1
+    if not rows_follow or not plan.out_copies:
+        # Every sum on a line of its own, lines that the next channel wants again.
+        spread = plan.tile_rows * plan.tile_columns * problem.groups * problem.channels_out * problem.dtype.itemsize
+        work["direct.store" if spread <= _tunables.L1_BYTES else "direct.spread"] = vectors * y.out
+    elif np.any(widths < lanes * wide):
+        # What is narrower than a register tile is computed beside the result, and copied row by row.
+        work["direct.copied"] = images * y.out * float(np.sum(widths < lanes * wide))
+    # What need not be packed: tiles whose windows lie inside the input.
+    plain = 0.0
+    if plan.can_read_plain and rows_follow and y.out and x.out:
+        plain = share_inside(plan.row_blocks, plan.inside_y) * share_inside(plan.chunks, plan.inside_x)
+    return work | arrays_work(problem, level, "direct.far") | pack_work(problem, level, plan.axes, layout, 1.0 - plain)
+
+
+def share_inside(cuts: np.ndarray, inside_: tuple[int, int]) -> float:
+    """Return the share of an axis that lies in pieces which are inside altogether."""
+    within = (cuts[:-1] >= inside_[0]) & (cuts[1:] <= inside_[1])
+    return float(np.sum(np.diff(cuts)[within]) / cuts[-1])
 
 
 def direct_tile(

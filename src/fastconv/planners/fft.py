@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _tunables
+from .. import _costs, _tunables
 from .._problem import Axis, ConvProblem
 from ..drivers import fft, levels
 from .direct import plan_direct
@@ -74,11 +74,11 @@ def plan_fft(problem: ConvProblem, level: str) -> Choice:
         return Choice("fft", refusal=refusal)
     lanes = levels.describe(level)["vector_bytes"] // compute.part_bytes
     axes = (Axis(1, 1, 1, 1, 1, 0, 0, "constant"),) * (3 - len(problem.axes)) + problem.axes
-    shape = best_shape(problem, axes, lanes)
+    shape = best_shape(problem, level, axes, lanes)
     if shape is None:
         return Choice("fft", refusal="spectra that are too many or too large")
     tiles = make_plan(problem, level, compute, axes, shape, lanes)
-    return Choice("fft", fft.Driver(problem, tiles), tiles, cost_of(problem, axes, shape, lanes))
+    return Choice.of("fft", fft.Driver(problem, tiles), tiles, work_of(problem, axes, shape, lanes))
 
 
 def refuse(problem: ConvProblem) -> str:
@@ -143,31 +143,38 @@ def fits_row(axis: Axis, n: int) -> bool:
     return n >= axis.window + axis.window // 8
 
 
-def best_shape(problem: ConvProblem, axes: tuple[Axis, ...], lanes: int) -> Shape | None:
+def best_shape(problem: ConvProblem, level: str, axes: tuple[Axis, ...], lanes: int) -> Shape | None:
     """Return the cheapest candidate whose spectra may be held, or None."""
     kernels = problem.groups * problem.channels * problem.channels_out
     # A single kernel may have all the memory that its input has anyway.
     limit = _tunables.FFT_TILE_BYTES if kernels == 1 else _tunables.FFT_WEIGHT_BYTES // kernels
     found = [shape for shape in shapes(problem, axes, lanes) if shape.samples * problem.dtype.itemsize <= limit]
-    return min(found, key=lambda shape: cost_of(problem, axes, shape, lanes), default=None)
+    return min(found, key=lambda shape: _costs.total(work_of(problem, axes, shape, lanes), level), default=None)
 
 
-def cost_of(problem: ConvProblem, axes: tuple[Axis, ...], shape: Shape, lanes: int) -> float:
-    """Return the cost of a shape, in vector multiply-adds at the peak."""
+def work_of(problem: ConvProblem, axes: tuple[Axis, ...], shape: Shape, lanes: int) -> dict[str, float]:
+    """Count the work of a shape."""
     tiles = problem.batch
     levels_ = 0.0
     for axis, size in zip(axes, shape.sizes, strict=True):
         tiles *= -(-axis.out // (size - axis.window + 1))
         levels_ += math.log2(size) if axis.window > 1 else 0
-    points = math.prod(shape.sizes) / rows_in_a_point(problem)
-    forward = _tunables.FFT_FORWARD_LEVEL * levels_ + _tunables.FFT_TURN
-    back = _tunables.FFT_BACK_LEVEL * levels_ + _tunables.FFT_TURN
     channels, out = problem.channels, problem.channels_out
-    tile = channels * forward + out * (back + _tunables.FFT_PRODUCT * channels)
-    weights = channels * out * forward
     size = math.prod(shape.sizes) * problem.dtype.itemsize
     slow = next(factor for limit, factor in _tunables.FFT_CACHE if size <= limit)
-    return _tunables.FFT_CALL + problem.groups * points / lanes * (tiles * tile + weights) * slow
+    points = problem.groups * math.prod(shape.sizes) / rows_in_a_point(problem) / lanes * slow
+    forward, back = tiles * channels, tiles * out
+    work = {
+        "fft.call": 1.0,
+        "fft.level": points * levels_ * (forward + _tunables.FFT_BACK_LEVEL * back),
+        "fft.turn": points * (forward + back),
+        "fft.product": points * tiles * out * channels,
+    }
+    if not problem.planned:
+        work["fft.weights"] = points * levels_ * channels * out
+    if problem.groups * channels * out * size > _tunables.NEAR_BYTES:
+        work["fft.far"] = points * (tiles + (not problem.planned)) * channels * out
+    return work
 
 
 # --- the plan of a shape ---------------------------------------------------------------------------------------------
@@ -215,7 +222,7 @@ def make_plan(
         valid=valid,
         lane=compute.dtype,
         transformed=math.prod(axis.n for axis in (fold, middle, across) if len(axis.radices)),
-        work=cost_of(problem, axes, shape, lanes) * lanes,
+        work=_costs.total(work_of(problem, axes, shape, lanes), level) * lanes,
         fallback=partial(direct_tile, problem, level, compute, axes, valid),
     )
 

@@ -1,17 +1,33 @@
-"""Plans of the implicit GEMM: with output channels in the lanes, and which of the two ways to fill them is cheaper."""
+"""Plans of the implicit GEMM with output channels in the lanes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .. import _tunables
 from .._problem import Axis, ConvProblem, is_float
 from ..drivers import gemm, levels
-from .pixels import is_pointwise, plan_pixels
-from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
+from .pixels import is_pointwise
+from .tiles import (
+    COMPUTE,
+    Choice,
+    TilePlan,
+    arrays_work,
+    channels_near,
+    common,
+    equal_share,
+    far_vectors,
+    lanes_of,
+    make_segments,
+    pack_work,
+    packed_layout,
+    too_large,
+    two_axes,
+)
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -21,11 +37,6 @@ class GemmPlan(TilePlan):
     tap_offsets: np.ndarray  # of each tap in a packed channel, in the order of the weights
     out_block: int
     flattened: bool  # the image is one row
-
-
-def plan_gemm(problem: ConvProblem, level: str) -> Choice:
-    """Plan the implicit GEMM: the cheaper of the two ways to fill the lanes."""
-    return min(plan_channels(problem, level), plan_pixels(problem, level), key=lambda choice: choice.cost)
 
 
 def plan_channels(problem: ConvProblem, level: str) -> Choice:
@@ -58,9 +69,7 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
         return int(layout["channel_pitch"]) * problem.channels * item
 
     tile_rows = max(min(_tunables.GEMM_TILE_ROWS, y.out), 1)
-    tile_columns = equal_share(
-        x.out, _tunables.GEMM_TILE_COLUMNS * (_tunables.GEMM_TILE_ROWS if flattened else 1), pixels
-    )
+    tile_columns = equal_share(x.out, _tunables.GEMM_TILE_PIXELS if flattened else _tunables.GEMM_TILE_COLUMNS, pixels)
     while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_rows -= 1
     while tile_columns > pixels and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
@@ -84,11 +93,55 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
         out_block=panel * max(1, min(panels, _tunables.GEMM_WEIGHT_BYTES // panel_bytes)),
         flattened=flattened,
     )
-    outputs = problem.batch * problem.groups * math.prod(axis.out for axis in axes)
-    # A register tile is computed in whole vectors, then stored through a transposition.
-    steps = outputs * -(-problem.channels_out // lanes)
-    cost = steps * (problem.taps / _tunables.GEMM_EFFICIENCY + _tunables.GEMM_STORE_STEPS)
-    cost += problem.batch * problem.groups * problem.taps * math.prod(axis.out for axis in axes) / lanes / y.k / x.k * 2
+    work = work_of(problem, level, tiles, layout)
+    return Choice.of("gemm, lanes = channels", gemm.Driver(problem, tiles), tiles, work)
+
+
+def work_of(problem: ConvProblem, level: str, plan: GemmPlan, layout: dict[str, Any]) -> dict[str, float]:
+    """Count the work."""
+    sizes, lanes = levels.describe(level), lanes_of(problem, level)
+    y, x = plan.axes[-2:]
+    vectors, panel = sizes["gemm_vectors"], sizes["gemm_vectors"] * lanes
+    panels, rest = divmod(problem.channels_out, panel)
+    images = problem.batch * problem.groups * math.prod(axis.out for axis in plan.axes[:-2])
+    tiles = -(-y.out // plan.tile_rows) * -(-x.out // plan.tile_columns)
+    register_tiles, pixels = register_tiles_of(problem, sizes["gemm_pixels"], plan)
+    # A panel of half its channels has half the vectors.
+    last = -(-rest // lanes)
+    steps = panels * max(pixels * vectors, _tunables.LATENCY_STEPS)
+    steps += max(pixels * last, _tunables.LATENCY_STEPS) if rest else 0
+    blocks = -(-problem.channels_out // plan.out_block)
+    work = {
+        "gemm.call": 1.0,
+        "gemm.tile": images * register_tiles * (panels + bool(rest)),
+        "gemm.product": images * register_tiles * steps * problem.taps,
+    }
+    outputs = images * y.out * x.out
+    if problem.spatial_axes[-1] == len(problem.out_shape) - 1:
+        work["gemm.turned"] = outputs * (panels * vectors + last)
+    else:
+        near = channels_near(problem)
+        work["gemm.stored"] = outputs * (panels * vectors + last) if near else 0.0
+        work["gemm.pieces"] = outputs if near and rest % lanes else 0.0
+        work["gemm.scattered"] = 0.0 if near else outputs * problem.channels_out / lanes
+    passes = images / problem.groups * tiles
+    elements = problem.groups * problem.taps * (panels * vectors + last) * lanes
     if not problem.planned:
-        cost += problem.groups * problem.taps * panels * sizes["gemm_vectors"] * _tunables.GEMM_PACK_STEPS
-    return Choice("gemm", gemm.Driver(problem, tiles), tiles, cost)
+        work["gemm.weights"] = elements / lanes
+    # Blocks of output channels go around all tiles, so a tile is packed again for each, if there are several.
+    packing = pack_work(problem, level, plan.axes, layout, blocks if passes > 1 else 1)
+    work["gemm.far_weights"] = far_vectors(problem, level, elements)
+    return work | arrays_work(problem, level, "gemm.far") | packing
+
+
+def register_tiles_of(problem: ConvProblem, most: int, plan: GemmPlan) -> tuple[float, float]:
+    """Return the register tiles of an image, and the pixels of each, on average."""
+    y, x = plan.axes[-2:]
+    chunks = -(-x.out // plan.tile_columns)
+    width = -(-x.out // max(chunks, 1))
+    per_row = chunks * -(-width // most)
+    tiles = float(y.out * per_row)
+    # Short rows are taken in pairs, where their results follow each other.
+    if 2 * x.out <= most:
+        tiles /= 2
+    return tiles, y.out * x.out / max(tiles, 1.0)

@@ -21,10 +21,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _tunables
+from .. import _costs, _tunables
 from .._problem import Axis, ConvProblem
 from ..drivers import levels, phases
-from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
+from .tiles import (
+    COMPUTE,
+    Choice,
+    TilePlan,
+    common,
+    equal_share,
+    make_segments,
+    pack_work,
+    packed_layout,
+    too_large,
+    two_axes,
+)
 
 
 class Phase(NamedTuple):
@@ -183,9 +194,9 @@ def plan_split(problem: ConvProblem, level: str, make: Make, which: Sequence[int
         if not any(phase.empty for phase in part):
             axes = tuple(phase.axis for phase in part)
             schedule = make(problem.without_epilogue()._replace(axes=axes, flip=False), level)
-            cost += schedule.cost + _tunables.PHASE_STEPS
+            cost += schedule.cost + _costs.total({"phases.call": 1.0}, level)
         parts.append((part, schedule))
-    return Choice("phases", Split(problem, level, parts), None, cost)
+    return Choice("phases", Split(problem, level, parts), None, cost, variant="phases, each planned")
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -284,13 +295,13 @@ def plan_together(problem: ConvProblem, level: str) -> Choice:
         out_block=panel * max(1, min(panels, _tunables.GEMM_WEIGHT_BYTES // panel_bytes)),
         products=float(products) * images * problem.channels * problem.channels_out,
     )
-    steps_out = images * panels * sizes["gemm_vectors"]
-    outputs = y.out * x.out
-    cost = steps_out * (
-        products * problem.channels / _tunables.GEMM_EFFICIENCY + outputs * _tunables.PHASES_STORE_STEPS
-    )
-    lanes = sizes["vector_bytes"] // item
-    cost += images * problem.channels * outer_taps * union_y.out * union_x.out / lanes * 2
+    vectors = images * panels * sizes["gemm_vectors"]
+    work = {
+        "gemm.call": 1.0,
+        "gemm.product": vectors * products * problem.channels,
+        "phases.stored": vectors * y.out * x.out,
+    }
     if not problem.planned:
-        cost += problem.groups * problem.taps * panels * sizes["gemm_vectors"] * _tunables.GEMM_PACK_STEPS
-    return Choice("phases", phases.Driver(problem, tiles), tiles, cost)
+        work["gemm.weights"] = problem.groups * problem.taps * panels * sizes["gemm_vectors"]
+    work |= pack_work(problem, level, (*axes[:-2], union_y, union_x), layout)
+    return Choice.of("phases, together", phases.Driver(problem, tiles), tiles, work)

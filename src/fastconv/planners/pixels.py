@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .. import _tunables
 from .._problem import ConvProblem
 from ..drivers import levels, pixels
-from .tiles import COMPUTE, Choice, TilePlan, common, equal_share, make_segments, packed_layout, too_large, two_axes
+from .tiles import (
+    COMPUTE,
+    Choice,
+    TilePlan,
+    arrays_work,
+    common,
+    equal_share,
+    far_vectors,
+    lanes_of,
+    make_segments,
+    pack_work,
+    packed_layout,
+    too_large,
+    two_axes,
+)
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -94,26 +109,59 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
         _tunables.PIXELS_SUMS_BYTES // sums,
     )
     out_block = max(out_block, _tunables.PIXELS_OUT_BLOCK)
+    out_step = max(_tunables.PIXELS_WEIGHT_BYTES // (block * item * register_rows), 1) * register_rows
+    if math.prod(problem.out_shape) * item > _tunables.NEAR_BYTES:
+        out_step = min(out_step, max(_tunables.PIXELS_STREAMS // register_rows, 1) * register_rows)
     tiles = PixelsPlan(
         **common(problem, level, compute, axes),
         **layout,
         offsets=np.ascontiguousarray(offsets.reshape(-1), np.intp),
         block=block,
         out_block=equal_share(problem.channels_out, out_block, register_rows),
-        out_step=max(_tunables.PIXELS_WEIGHT_BYTES // (block * item * register_rows), 1) * register_rows,
+        out_step=out_step,
         pointwise=pointwise,
         joined=contiguous or unrolled,
         unrolled=unrolled,
     )
-    image = problem.batch * problem.groups * math.prod(axis.out for axis in axes[:-2])
-    vectors = image * (-(-y.out * x.out // lanes) if contiguous or unrolled else y.out * -(-x.out // lanes))
-    # Less than a register tile of output channels leaves multiply-adds waiting for each other.
-    rest = problem.channels_out % register_rows
-    computed_rows = problem.channels_out - rest + sum(max(bit, 3) for bit in (1, 2, 4) if rest & bit)
-    cost = vectors * problem.taps * computed_rows / _tunables.PIXELS_EFFICIENCY
-    if unrolled:
-        out_blocks = -(-problem.channels_out // max(tiles.out_block, 1))
-        cost += vectors * problem.taps * out_blocks * _tunables.PIXELS_UNROLL_STEPS
-    if not pointwise:
-        cost += image * problem.taps * y.out * x.out / lanes / y.k / x.k * 2
-    return Choice("gemm", pixels.Driver(problem, tiles), tiles, cost)
+    work = work_of(problem, level, tiles, layout)
+    return Choice.of("gemm, lanes = pixels", pixels.Driver(problem, tiles), tiles, work)
+
+
+def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str, Any]) -> dict[str, float]:
+    """Count the work."""
+    sizes, lanes = levels.describe(level), lanes_of(problem, level)
+    y, x = plan.axes[-2:]
+    images = problem.batch * problem.groups * math.prod(axis.out for axis in plan.axes[:-2])
+    tiles = -(-y.out // plan.tile_rows) * -(-x.out // plan.tile_columns)
+    # Lines of pixels, and the register tiles along them; a tile that is not joined has a line for each of its rows.
+    lines = tiles if plan.joined else y.out * -(-x.out // plan.tile_columns)
+    line = y.out * x.out / max(lines, 1)
+    vectors = -(-line // lanes)
+    panels = -(-vectors // sizes["pixels_vectors"])
+    blocks = -(-problem.taps // plan.block)
+    out_steps = -(-problem.channels_out // plan.out_block) * -(-plan.out_block // plan.out_step)
+    # Output channels that do not fill the rows of a register tile go through halves of it.
+    whole, rest = divmod(problem.channels_out, sizes["pixels_rows"])
+    rows = [sizes["pixels_rows"]] * whole + [bit for bit in (4, 2, 1) if rest & bit]
+    across = vectors / max(panels, 1)
+    steps = sum(max(n * across, _tunables.LATENCY_STEPS) for n in rows)
+    passes = images / problem.groups * tiles
+    work = {
+        "pixels.call": 1.0,
+        "pixels.item": images * tiles,
+        "pixels.tile": images * lines * panels * blocks * (len(rows) + out_steps),
+        "pixels.product": images * lines * panels * steps * problem.taps,
+        "pixels.visit": images * lines * vectors * problem.channels_out * blocks,
+    }
+    if plan.unrolled:
+        out_blocks = -(-problem.channels_out // plan.out_block)
+        # A move for every vector of a row, however few its pixels.
+        work["pixels.unroll"] = images * y.out * -(-x.out // lanes) * problem.taps * out_blocks
+    # Fewer pixels than a vector are neither read nor written in place.
+    few = line < lanes
+    if few or problem.spatial_axes[-1] != len(problem.out_shape) - 1:
+        work["pixels.stored"] = images * lines * problem.channels_out
+    if few or not plan.pointwise:
+        work |= pack_work(problem, level, plan.axes, layout)
+    work["pixels.far_weights"] = passes * far_vectors(problem, level, problem.w_size)
+    return work | arrays_work(problem, level, "pixels.far")

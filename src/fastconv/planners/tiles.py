@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _tunables
+from .. import _costs, _tunables
 from .._problem import Axis, ConvProblem, is_bfloat16, is_float
+from ..drivers import levels
 
 
 class Compute(NamedTuple):
@@ -220,6 +222,14 @@ class Choice(NamedTuple):
     cost: float = math.inf  # in units of a full vector multiply-add
     refusal: str = ""
     needed: int = 0  # bytes of workspace, where these are the reason
+    variant: str = ""  # which of the ways of the algorithm
+    work: _costs.Work = MappingProxyType({})  # what the cost is made of
+
+    @classmethod
+    def of(cls, variant: str, driver: Any, tiles: TilePlan, work: _costs.Work) -> Choice:
+        """Return a plan whose cost is that of some work; a variant begins with the name of its algorithm."""
+        cost = _costs.total(work, tiles.level)
+        return cls(variant.split(",")[0], driver, tiles, cost, variant=variant, work=work)
 
 
 def two_axes(problem: ConvProblem) -> tuple[Axis, ...]:
@@ -251,6 +261,62 @@ def common(problem: ConvProblem, level: str, compute: Compute, axes: tuple[Axis,
         "fill": fill,
         "axes": axes,
     }
+
+
+def lanes_of(problem: ConvProblem, level: str) -> int:
+    """Return the elements of a vector of the compute type."""
+    compute = COMPUTE[problem.dtype]
+    return max(levels.describe(level)["vector_bytes"] // compute.dtype.itemsize, 1)
+
+
+def channels_near(problem: ConvProblem) -> bool:
+    """Return whether the channels of a pixel are neighbours."""
+    return problem.channel_axis == len(problem.out_shape) - 1
+
+
+def pack_work(
+    problem: ConvProblem, level: str, axes: tuple[Axis, ...], layout: dict[str, Any], repeats: float = 1.0
+) -> dict[str, float]:
+    """Count the work of packing all tiles of a problem, each so often."""
+    y, x = axes[-2:]
+    lanes = lanes_of(problem, level)
+    images = repeats * problem.batch * problem.groups * math.prod(axis.out for axis in axes[:-2])
+    planes = images * math.prod(axis.k for axis in axes[:-2])
+    tiles_y, tiles_x = -(-y.out // layout["tile_rows"]), -(-x.out // layout["tile_columns"])
+    rows = y.out * len(layout["row_count"]) + tiles_y * float(np.sum(layout["row_count"] - 1))
+    runs = planes * rows * tiles_x * len(layout["column_span"])
+    columns = x.out * len(layout["column_span"]) + tiles_x * float(np.sum(layout["column_span"]))
+    # Samples outside the input are found one by one.
+    outside = 1.0 - math.prod(axis.extent / max(axis.extent + max(axis.lo, 0) + max(axis.hi, 0), 1) for axis in (y, x))
+    halo = planes * problem.channels * rows * columns / lanes * outside
+    work = {"pack.tile": images * tiles_y * tiles_x, "pack.halo": halo}
+    if channels_near(problem) and problem.groups * problem.channels > 1:
+        # As drivers/tile.pyx does: vectors of channels are turned, if enough of each are wanted.
+        channels = problem.channels
+        if channels >= lanes or (problem.groups > 1 and channels * _tunables.TURNED_SHARE >= lanes):
+            blocks = runs * -(-channels // lanes)
+            width = columns / (tiles_x * len(layout["column_span"]))
+            part = width % lanes != 0
+            return work | {
+                "pack.turned": blocks * (width // lanes + part) * lanes,
+                "pack.pieces": blocks * part * lanes,
+            }
+        return work | {"pack.row": runs * channels, "pack.apart": planes * channels * rows * columns / lanes}
+    work["pack.row"] = runs * problem.channels
+    return work | {
+        "pack.vector" if x.stride == 1 else "pack.strided": planes * problem.channels * rows * columns / lanes
+    }
+
+
+def far_vectors(problem: ConvProblem, level: str, elements: float) -> float:
+    """Return how many vectors of so many elements are beyond what L2 holds."""
+    item = COMPUTE[problem.dtype].dtype.itemsize
+    return max(elements - _tunables.NEAR_BYTES / item, 0.0) / lanes_of(problem, level)
+
+
+def arrays_work(problem: ConvProblem, level: str, way: str) -> dict[str, float]:
+    """Count what is read and written of large arrays, which each algorithm does in runs of its own length."""
+    return {way: far_vectors(problem, level, problem.x_size + math.prod(problem.out_shape))}
 
 
 def too_large(problem: ConvProblem) -> str:

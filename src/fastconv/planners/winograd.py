@@ -19,7 +19,7 @@ import numpy as np
 from .. import _tunables
 from .._problem import ConvProblem, is_float
 from ..drivers import levels, winograd
-from .tiles import COMPUTE, Choice, TilePlan, common, make_segments, packed_layout, too_large
+from .tiles import COMPUTE, Choice, TilePlan, arrays_work, common, far_vectors, make_segments, packed_layout, too_large
 
 KERNEL = 3
 
@@ -131,12 +131,13 @@ def refusal(problem: ConvProblem) -> str:
     return too_large(problem)
 
 
-def plan_winograd(problem: ConvProblem, level: str) -> Choice:
-    """Plan the cheapest tile that the accuracy allows."""
+def plan_winograd(outputs: int, problem: ConvProblem, level: str) -> Choice:
+    """Plan tiles of some size, where the accuracy allows them."""
     if why := refusal(problem):
         return Choice("winograd", refusal=why)
-    choices = [plan_tile(problem, level, outputs) for outputs in ALLOWED[problem.accuracy]]
-    return min(choices, key=lambda choice: choice.cost)
+    if outputs not in ALLOWED[problem.accuracy]:
+        return Choice("winograd", refusal=f"accuracy {problem.accuracy!r}, and a tile of {outputs} x {outputs} results")
+    return plan_tile(problem, level, outputs)
 
 
 def plan_tile(problem: ConvProblem, level: str, outputs: int) -> Choice:
@@ -149,7 +150,7 @@ def plan_tile(problem: ConvProblem, level: str, outputs: int) -> Choice:
         plan = make_plan(problem, level, outputs, most)
         driver = winograd.Driver(problem, plan)
         if driver.workspace_bytes <= limit:
-            return Choice("winograd", driver, plan, cost(problem, level, plan))
+            return Choice.of(f"winograd, F({outputs}, 3)", driver, plan, work_of(problem, level, plan))
         if plan.block_rows == plan.block_columns == 1:
             return Choice("winograd", refusal=f"needs {driver.workspace_bytes} bytes of workspace, more than {limit}")
         most = plan.block_rows * plan.block_columns // 2
@@ -228,23 +229,35 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
     )
 
 
-def cost(problem: ConvProblem, level: str, plan: WinogradPlan) -> float:
-    """Return the cost by the model, in vector multiply-adds at the peak."""
+def work_of(problem: ConvProblem, level: str, plan: WinogradPlan) -> dict[str, float]:
+    """Count the work."""
     sizes = Sizes.of(problem, level, plan.outputs)
     y, x = problem.axes
     rows, columns = problem.batch * -(-y.out // plan.outputs), -(-x.out // plan.outputs)
     blocks = plan.row_blocks * -(-columns // plan.block_columns)
-    tiles = max(rows * columns, blocks * levels.describe(level)["gemm_pixels"] // _tunables.WINOGRAD_LEAST_ROWS)
+    pixels = levels.describe(level)["gemm_pixels"]
+    tiles = rows * columns
+    # Tiles of a block are rows of register tiles; a few take as long as a third of a register tile.
+    computed = max(tiles, blocks * pixels // _tunables.WINOGRAD_LEAST_ROWS)
     in_vectors = -(-problem.channels // sizes.lanes)
     panels = -(-problem.channels_out // sizes.panel)
     out_vectors = panels * sizes.panel // sizes.lanes
     folds = -(-problem.channels // plan.fold)
-    products = problem.channels / _tunables.WINOGRAD_EFFICIENCY + folds * _tunables.WINOGRAD_FOLD_STEPS
-    total = tiles * out_vectors * (products + _tunables.WINOGRAD_OUTPUT_STEPS)
-    total += tiles * in_vectors * _tunables.WINOGRAD_INPUT_STEPS + blocks * panels * _tunables.WINOGRAD_CALL_STEPS
+    all_frequencies = problem.groups * sizes.frequencies
+    register_tiles = blocks * -(-(tiles / blocks) // pixels) * panels * folds
+    work = {
+        "winograd.call": 1.0,
+        "winograd.tile": all_frequencies * register_tiles,
+        "winograd.product": all_frequencies * computed * out_vectors * problem.channels,
+        "winograd.fold": all_frequencies * tiles * out_vectors * folds,
+        "winograd.output": all_frequencies * tiles * out_vectors,
+        "winograd.input": all_frequencies * tiles * in_vectors,
+    }
+    weights = problem.groups * problem.channels * out_vectors
+    passes = 1 if plan.keeps_weights else blocks
     if not (problem.planned and plan.keeps_weights):
-        steps = _tunables.WINOGRAD_WEIGHT_STEPS
-        if not problem.planned:
-            steps += _tunables.GEMM_PACK_STEPS * KERNEL**2 / sizes.frequencies
-        total += (1 if plan.keeps_weights else blocks) * problem.channels * out_vectors * steps
-    return problem.groups * sizes.frequencies * total
+        work["winograd.weights"] = sizes.frequencies * weights * passes
+    if not problem.planned:
+        work["winograd.taps"] = KERNEL**2 * weights * passes
+    work["winograd.far_weights"] = passes * far_vectors(problem, level, KERNEL**2 * weights * sizes.lanes)
+    return work | arrays_work(problem, level, "winograd.far")
