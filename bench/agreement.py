@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -56,6 +57,16 @@ def tolerance(x: NDArray, w: NDArray) -> float:
     kernels = np.abs(w).reshape(w.shape[0] if w.ndim > 2 else 1, -1)
     roundings = kernels.shape[1] + _TRANSFORM_ROUNDINGS
     return float(roundings * np.finfo(x.dtype).eps * np.abs(x).max() * kernels.sum(axis=1).max())
+
+
+def gradient_tolerance(x: NDArray, w: NDArray) -> float:
+    """How far two gradients, or transposed convolutions, of `x` and `w` (C_out, ...) may be apart.
+
+    A result sums as many products as there are in either of the arrays besides the axis they do not share, and errors
+    add up as a random walk does.
+    """
+    sums = max(x.size // x.shape[1], w.size // w.shape[0])
+    return 512 * math.sqrt(sums) * float(np.finfo(x.dtype).eps) * float(np.abs(x).max()) * float(np.abs(w).max())
 
 
 def disagreement(result: object, truth: NDArray, allowed: float, margin: int) -> str | None:

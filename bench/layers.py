@@ -47,6 +47,12 @@ class Layer:
         batch, c_out, height, width = self.y_shape
         return 2 * batch * c_out * height * width * (self.c_in // self.groups) * self.kh * self.kw
 
+    @property
+    def output_padding(self) -> int:
+        """What the transposed convolution adds, so that it ends at the shape of the input."""
+        reached = (self.y_shape[2] - 1) * self.stride - 2 * self.pad + (self.kh - 1) * self.dilation + 1
+        return self.height - reached
+
     def _out(self, size: int, kernel: int) -> int:
         extent = (kernel - 1) * self.dilation + 1
         return (size + 2 * self.pad - extent) // self.stride + 1

@@ -6,13 +6,24 @@ import importlib.metadata
 import importlib.util
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-PACKAGES = ("fastconv", "numpy", "scipy", "opencv-python-headless", "opencv-python", "torch", "onnxruntime")
+PACKAGES = (
+    "fastconv",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "opencv-python",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "ncnn",
+)
 
 
 def installed(module: str) -> bool:
@@ -64,26 +75,66 @@ def fma_peak(dtype: np.dtype, seconds: float = 0.02) -> float | None:
     return fma_rate(dtype.char, seconds) if dtype.char in "fd" else None
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """Hold every library at one thread, and torch out of recording gradients, while the block runs."""
+    return limited(1, ("threadpoolctl", "scipy", "cv2", "torch"))
+
+
+@contextmanager
+def limited(threads: int, modules: Collection[str]) -> Iterator[None]:
+    """Let fastconv, and those of `modules` that are installed, use so many threads while the block runs."""
     import fastconv
 
     with ExitStack() as stack:
-        stack.enter_context(fastconv.num_threads(1))
-        if installed("threadpoolctl"):
-            from threadpoolctl import threadpool_limits
-
-            stack.enter_context(threadpool_limits(1))
-        if installed("cv2"):
-            import cv2
-
-            stack.callback(cv2.setNumThreads, cv2.getNumThreads())
-            cv2.setNumThreads(1)
-        if installed("torch"):
-            import torch
-
-            stack.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(1)
-            stack.enter_context(torch.inference_mode())
+        stack.enter_context(fastconv.num_threads(threads))
+        for module in modules:
+            if installed(module) and module in _LIMITS:
+                stack.enter_context(_LIMITS[module](threads))
         yield
+
+
+@contextmanager
+def _opencv_limited(threads: int) -> Iterator[None]:
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(threads)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+@contextmanager
+def _torch_limited(threads: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _scipy_limited(threads: int) -> Iterator[None]:
+    from scipy.fft import set_workers
+
+    with set_workers(threads):
+        yield
+
+
+def _pools_limited(threads: int) -> AbstractContextManager[Any]:
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(threads)
+
+
+_LIMITS: dict[str, Callable[[int], AbstractContextManager[Any]]] = {
+    "threadpoolctl": _pools_limited,
+    "scipy": _scipy_limited,
+    "cv2": _opencv_limited,
+    "torch": _torch_limited,
+}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,14 +127,17 @@ def opencv_layer(x: NDArray, w: NDArray, layer: Layer) -> Work | None:
 def opencv_named(photo: NDArray, function: str, argument: float) -> Work | None:
     import cv2
 
+    if photo.ndim != 2:
+        return None
     border = cv2.BORDER_REFLECT
     if function == "gaussian_filter":
         side = 2 * gaussian_reach(argument) + 1
         return lambda: cv2.GaussianBlur(photo, (side, side), argument, borderType=border)
     if function == "uniform_filter":
         return lambda: cv2.blur(photo, (int(argument), int(argument)), borderType=border)
-    if (function, argument) == ("sobel", -1):
-        return lambda: cv2.Sobel(photo, -1, 1, 0, borderType=border)
+    if function == "sobel":
+        across, down = (1, 0) if argument in (-1, 1) else (0, 1)
+        return lambda: cv2.Sobel(photo, -1, across, down, borderType=border)
     return None
 
 
@@ -170,16 +174,21 @@ def onnxruntime_filter(photo: NDArray, kernel: NDArray) -> Work | None:
 
 
 def onnxruntime_layer(x: NDArray, w: NDArray, layer: Layer) -> Work | None:
-    import onnxruntime
-
     if x.dtype != np.float32:
         return None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(conv_model(w, layer), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime_session(conv_model(w, layer), threads=1)
     feed = {"x": x}
     return lambda: session.run(None, feed)[0]
+
+
+def onnxruntime_session(model: bytes, threads: int) -> Any:
+    """A session for a serialised model."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 PEERS = (

@@ -15,6 +15,13 @@ Call = Callable[[], Any]
 # A first call this slow is no warming up: it needs no second look before it counts as one call a sample.
 _SLOW_SECONDS = 0.05
 
+# A peer whose first run took so many times that of the fastest, and longer than any start-up, is not run again.
+_HOPELESS = 10.0
+_START_UP_SECONDS = 0.02
+
+# Takes a sample: seconds a call, and seconds that all of it took.
+Sampler = Callable[[], tuple[float, float]]
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -59,21 +66,42 @@ def race(entries: Mapping[str, Timed], effort: Effort) -> dict[str, float]:
     """
     best = {name: entry.seconds for name, entry in entries.items() if entry.seconds > effort.once_above}
     calls = {name: entry.call for name, entry in entries.items() if name not in best}
-    best |= dict.fromkeys(calls, math.inf)
-    spent = dict.fromkeys(calls, 0.0)
-    names = list(calls)
     with _garbage_collector_off():
-        repeats = {name: _calibrate(call, effort.sample_seconds) for name, call in calls.items()}
-        for turn in range(effort.rounds if names else 0):
-            # Another one first in every round: nobody always follows the one that leaves the worst cache.
-            first = turn % len(names)
-            for name in names[first:] + names[:first]:
-                if spent[name] >= effort.seconds and turn >= effort.least:
-                    continue
-                seconds = _sample(calls[name], repeats[name])
-                spent[name] += seconds * repeats[name]
-                best[name] = min(best[name], seconds)
+        return best | rounds({name: sampler(call, effort.sample_seconds) for name, call in calls.items()}, effort)
+
+
+def rounds(samplers: Mapping[str, Sampler], effort: Effort) -> dict[str, float]:
+    """Best seconds a call of every sampler, wherever it takes its samples."""
+    best = dict.fromkeys(samplers, math.inf)
+    spent = dict.fromkeys(samplers, 0.0)
+    names = list(samplers)
+    for turn in range(effort.rounds if names else 0):
+        # Another one first in every round: nobody always follows the one that leaves the worst cache.
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            if spent[name] >= effort.seconds and turn >= effort.least:
+                continue
+            seconds, altogether = samplers[name]()
+            spent[name] += altogether
+            best[name] = min(best[name], seconds)
     return best
+
+
+def sampler(call: Call, sample_seconds: float) -> Sampler:
+    """Takes samples of `call`, in which it is repeated until `sample_seconds` are over."""
+    repeats = _calibrate(call, sample_seconds)
+
+    def sample() -> tuple[float, float]:
+        seconds = _sample(call, repeats)
+        return seconds, seconds * repeats
+
+    return sample
+
+
+def in_the_running(entries: Mapping[str, Timed]) -> dict[str, Timed]:
+    """The entries that could turn out to be the fastest."""
+    limit = max(_HOPELESS * min(entry.seconds for entry in entries.values()), _START_UP_SECONDS)
+    return {name: entry for name, entry in entries.items() if entry.seconds <= limit}
 
 
 def best_seconds(call: Call, effort: Effort) -> float:

@@ -1,8 +1,10 @@
 """What several test files share: exact data, comparison, the level in use, and other Python processes."""
 
 import os
+import platform
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +18,8 @@ REALS = ("float16", "float32", "float64", "longdouble")
 COMPLEXES = ("complex64", "complex128", "clongdouble")
 # Levels that have the kernels of x86_v4 but for quantised convolutions.
 ONLY_BYTES = ("x86_v4_amx", "x86_v4_vnni")
+# How much longer than usual a Python may take: an emulated CPU is slow.
+PATIENCE = float(os.environ.get("FASTCONV_TEST_PATIENCE", "1"))
 DTYPES = ("bool", *INTEGERS, *REALS, *COMPLEXES)
 
 
@@ -62,6 +66,12 @@ def prefilled(shape, dtype):
     return np.full(shape, np.nan if dtype.kind in "fc" else dtype.type(85), dtype)
 
 
+def fused_levels():
+    """Return the levels of this CPU whose multiply-adds round once: on x86-64 the base has none, elsewhere it does."""
+    base = () if platform.machine().lower() in ("x86_64", "amd64") else ("scalar",)
+    return [name for name in levels.available() if name in ("x86_v4", "x86_v3", "neon", *base)]
+
+
 @contextmanager
 def at_level(name):
     """Use a level; the faces forget their remembered calls, which hold on to the level they were made with."""
@@ -85,6 +95,30 @@ def run_python(code, *, timeout=60, **environment):
         env=inherited | environment,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=PATIENCE * timeout,
         check=False,
     )
+
+
+def run_together(functions, patience=60):
+    """Run each function in a Python thread of its own, all released at once; raise what any of them raised.
+
+    A thread that is not done after so many seconds hangs.
+    """
+    barrier, errors = threading.Barrier(len(functions)), []
+
+    def run(function):
+        barrier.wait(patience)
+        try:
+            function()
+        except BaseException as error:
+            errors.append(error)
+
+    workers = [threading.Thread(target=run, args=(function,), daemon=True) for function in functions]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(patience)
+        assert not worker.is_alive()
+    if errors:
+        raise errors[0]

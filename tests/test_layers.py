@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "fastconv"
 RANKS = (
     {"__main__"},
     {"__init__"},
-    {"_config", "_run"},
+    {"_config", "_run", "_threadpoolctl"},
     {"_patch"},
     {"signal", "ndimage", "nn", "_numpy"},
     {

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from _tools import at_level, run_python
+from _tools import at_level, fused_levels, run_python
 
 import fastconv
 from fastconv import ConvError
@@ -26,10 +26,6 @@ fastconv.show_config()
 """
 
 KNOWN = {"scalar", "x86_v2", "x86_v3", "x86_v4", "x86_v4_vnni", "x86_v4_amx", "neon"}
-
-
-def has_fma(name):
-    return name in ("x86_v3", "x86_v4", "neon")
 
 
 def rounding_of_a_product(algorithm):
@@ -102,7 +98,7 @@ def test_drivers_run_the_level_in_use(level):
 
 @pytest.mark.parametrize("algorithm", ["direct", "gemm"])
 def test_bits_tell_levels_with_fused_multiply_adds_from_those_without(level, algorithm):
-    expected = 2.0**-24 if has_fma(level) else 0.0
+    expected = 2.0**-24 if level in fused_levels() else 0.0
     assert rounding_of_a_product(algorithm).tolist() == [expected]
 
 
@@ -129,5 +125,5 @@ def test_the_reference_has_no_level():
 
 
 def test_the_measured_peak_is_a_rate(level):
-    assert levels.fma_rate("f", 0.005, level) > 1e8
-    assert levels.fma_rate("d", 0.005, level) > 1e8
+    assert levels.fma_rate("f", 0.005, level) > 1e6
+    assert levels.fma_rate("d", 0.005, level) > 1e6

@@ -810,6 +810,10 @@ REFUSALS = [
     ("gaussian_filter1d", (ROW, 1), {"order": -1}, "order must be non-negative"),
     ("gaussian_filter1d", (ROW, 1), {"order": 1.0}, "order: got 1.0"),
     ("gaussian_filter", (GRID, 1), {"order": (1, 1, 1)}, "order: got 3 values"),
+    ("gaussian_filter1d", (ROW, 1), {"radius": 2**62}, "radius: got 4611686018427387904"),
+    ("uniform_filter1d", (ROW, 2**62), {}, "size: got 4611686018427387904, allowed: integers up to 4294967296"),
+    # Its weights would take hours to make.
+    ("gaussian_filter", (GRID, 1), {"order": (0, 10**9)}, "order: got 1000000000, allowed: integers from 0 to 1000"),
     ("uniform_filter1d", (ROW, 0), {}, "incorrect filter size"),
     ("uniform_filter1d", (ROW, 3.0), {}, "size: got 3.0, allowed: integers"),
     ("uniform_filter", (ROW, "3"), {}, "size: got '3'"),
@@ -936,3 +940,9 @@ def test_what_depends_on_the_weights_is_not_remembered():
     y = image((9, 14), "complex128")
     for w in (complex_weights, complex_weights.real + 2, complex_weights):
         np.testing.assert_array_equal(ndimage.correlate(y, w), peer.correlate(y, w))
+
+
+def test_boxes_whose_memory_cannot_be_counted():
+    """Bytes of a tile beyond 2^64, of a size along each axis that alone would be fine."""
+    with pytest.raises(MemoryError, match="no memory for the tiles"):
+        ndimage.uniform_filter(np.ones((9, 10)), 2**31)

@@ -9,13 +9,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from _tools import assert_same_bits, at_level
+from _tools import assert_same_bits, at_level, fused_levels
 
 import fastconv
 from fastconv import ConvError, _plan
 from fastconv.drivers import levels
 
-FUSED = [level for level in levels.available() if level in ("x86_v3", "x86_v4", "neon")]
+FUSED = fused_levels()
 
 
 def noise(shape, dtype, seed=0):

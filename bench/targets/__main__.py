@@ -47,9 +47,11 @@ IN_PROCESS: dict[str, Group] = {
     "half": network_rows.half,
     "int8": network_rows.int8,
     "overhead": network_rows.overhead,
+    "accuracy": network_rows.accuracy,
 }
 FRESH_PROCESSES: dict[str, Group] = {
     "threads": process_rows.threads,
+    "busy": process_rows.busy,
     "memory": process_rows.memory,
     "long": process_rows.long_signal,
     "import": process_rows.import_time,

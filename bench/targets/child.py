@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import json
 import operator
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.layers import by_name, load
+from bench.networks import layer_arrays
 from bench.timing import FULL, QUICK, best_seconds
 
 from .layer_rows import COMPUTE_BOUND, peak_rows
-from .layer_rows import operands as layer_operands
 from .signal_rows import operands as picture_operands
 
 # A call with its result array: convolve(out=result).
 Writes = tuple[Callable[..., NDArray], NDArray]
+
+# Of calls in a row with a spinning neighbour: long beside the bound of the delays that a bad wait brings about.
+BUSY_SECONDS = 3.0
 
 EFFORTS = {"quick": QUICK, "full": FULL}
 
@@ -73,6 +79,38 @@ def long_memory(function: str, dtype: str, samples: str, taps: str, threads: str
     return grown[0] - result.nbytes
 
 
+def busy(work: str, effort: str) -> list[float]:
+    """The 90th percentile of the seconds of `work` on one thread and on two, with a neighbour that spins on the second
+    of two CPUs; calls of each in a row, by turns."""
+    import fastconv
+
+    call, result = prepare(work)
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    os.sched_setaffinity(0, cpus)
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with _spinning(cpus[-1]):
+        for _ in range(12 if EFFORTS[effort] is FULL else 3):
+            for threads, sample in seconds.items():
+                fastconv.set_num_threads(threads)
+                stop = perf_counter() + BUSY_SECONDS
+                while (start := perf_counter()) < stop:
+                    call(out=result)
+                    sample.append(perf_counter() - start)
+    return [float(np.percentile(sample, 90)) for sample in seconds.values()]
+
+
+@contextmanager
+def _spinning(cpu: int) -> Iterator[None]:
+    code = f"import os; os.sched_setaffinity(0, {{{cpu}}}); print(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as neighbour:
+        assert neighbour.stdout is not None
+        neighbour.stdout.readline()
+        try:
+            yield
+        finally:
+            neighbour.kill()
+
+
 def peak_shares(effort: str) -> list[dict[str, Any]]:
     """Shares of the FMA peak at the level that the environment forces."""
     import fastconv
@@ -105,7 +143,7 @@ def _prepare_layer(name: str) -> Writes:
     from fastconv.nn import conv2d
 
     layer = by_name(name)
-    x, w = layer_operands(layer)
+    x, w = layer_arrays(layer)
     stride, pad, dilation, groups = layer.stride, layer.pad, layer.dilation, layer.groups
 
     def call(out: NDArray) -> NDArray:
@@ -133,6 +171,7 @@ def _status_bytes(key: str) -> int:
 
 
 JOBS: dict[str, Callable[..., Any]] = {
+    "busy": busy,
     "seconds": seconds,
     "memory": memory,
     "long_memory": long_memory,

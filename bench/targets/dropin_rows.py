@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from bench import agreement, machine
 from bench.peers import opencv_filter, scipy_ndimage_filter, scipy_signal_filter
+from bench.signals import Shape, arrays
 from bench.timing import Call, Effort
 
 from .row import Contest, Row, geometric_mean
-from .signal_rows import Shape, Size, arrays, operands, title
+from .signal_rows import Size, operands, title
 
 REAL = ("float32", "float64")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench import machine
 from bench.layers import Layer, by_name, load
 from bench.measure import OURS
+from bench.networks import layer_arrays
 from bench.peers import fastconv_layer, torch_layer
 from bench.timing import Call, Effort, Timed, race
 
@@ -55,29 +55,25 @@ def peak_rows(asked: Iterable[tuple[str, float]], suffix: str, effort: Effort) -
     for name, target in asked:
         layer = by_name(name)
         rates: list[float] = []
-        seconds = race({OURS: Timed.once(_ours(layer)), _PEAK: Timed.once(_peak_probe(rates))}, effort)[OURS]
+        seconds = race({OURS: Timed.once(_ours(layer)), _PEAK: Timed.once(peak_probe(rates))}, effort)[OURS]
         share = layer.flops / seconds / max(rates)
         line = f"conv2d, share of the FMA peak{suffix}, asked {target:.0%}"
         yield Row(line, name, share, "%", target, seconds=seconds, peer=f"{max(rates) * 1e-9:.0f} GFLOP/s peak")
 
 
-def operands(layer: Layer) -> tuple[NDArray, NDArray]:
-    """Random input and weights of a layer, float32."""
-    rng = np.random.default_rng(0)
-    return rng.standard_normal(layer.x_shape, dtype="f"), rng.standard_normal(layer.w_shape, dtype="f")
-
-
 def _against_torch(line: str, layer: Layer, target: float | None, effort: Effort) -> Row:
-    x, w = operands(layer)
+    x, w = layer_arrays(layer)
     ours, theirs = fastconv_layer(x, w, layer), torch_layer(x, w, layer)
     return against(line, layer.name, target, ours, ("torch", theirs), (x, w), effort)
 
 
 def _ours(layer: Layer) -> Call:
-    return fastconv_layer(*operands(layer), layer)
+    return fastconv_layer(*layer_arrays(layer), layer)
 
 
-def _peak_probe(rates: list[float]) -> Call:
+def peak_probe(rates: list[float]) -> Call:
+    """A call that measures the FMA peak of float32, and puts it into `rates`."""
+
     def probe() -> None:
         rate = machine.fma_peak(np.dtype(np.float32), _PEAK_SECONDS)
         assert rate is not None

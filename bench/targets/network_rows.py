@@ -14,7 +14,6 @@ from bench.layers import Layer, by_name, load
 from bench.peers import Work
 from bench.timing import FULL, Effort, Timed, race
 
-from .layer_rows import operands
 from .row import Contest, Row, geometric_mean
 
 PLANNED_EACH, PLANNED_MEAN = 0.9, 1.0
@@ -24,6 +23,7 @@ DTYPES = {"float64": 2.0, "complex64": 2.0}
 HALF_TARGET = 0.8
 INT8_TARGET = 0.8
 OVERHEAD_TARGET_US = 2.0
+ERROR_TARGET_PPM = 1.0
 
 # (what, shape of x, shape of w, padding)
 RANKS = (
@@ -32,16 +32,10 @@ RANKS = (
 )
 DTYPE_LAYER = "resnet.l1_64x56_3x3_64"
 HALF_LAYERS = ("resnet.l1_64x56_3x3_64", "resnet.1x1_256x56_64", "dw_144x56_3x3s1")
-INT8_LAYERS = (
-    "resnet.l1_64x56_3x3_64",
-    "resnet.l2_128x28_3x3_128",
-    "resnet.l3_256x14_3x3_256",
-    "resnet.1x1_256x56_64",
-)
 
 
 def planned(effort: Effort) -> Iterator[Row]:
-    """Planned layers against the best of torch and onnxruntime, the layout of each its own choice."""
+    """Planned layers against the best of the libraries for networks, the layout of each its own choice."""
     rows = []
     for layer in load("cnn"):
         rows.append(_planned_row("planned conv2d, each cnn layer, against the best peer", layer, PLANNED_EACH, effort))
@@ -50,7 +44,7 @@ def planned(effort: Effort) -> Iterator[Row]:
 
 
 def planned_depthwise(effort: Effort) -> Iterator[Row]:
-    """Planned depthwise layers against the best of torch and onnxruntime."""
+    """Planned depthwise layers against the best of the libraries for networks."""
     rows = []
     for layer in load("depthwise"):
         rows.append(_planned_row("planned conv2d, each depthwise layer, against the best peer", layer, None, effort))
@@ -62,16 +56,17 @@ def planned_depthwise(effort: Effort) -> Iterator[Row]:
 def training(effort: Effort) -> Iterator[Row]:
     """Transposed convolutions and gradients against torch."""
     rows = []
-    for work in networks.TRANSPOSED:
-        x, w = networks.arrays_of(work, transposed=True)
-        rows.append(_training_row(work.name, x, w, *networks.transposed_calls(x, w, work), effort))
+    for layer in load("transpose"):
+        _, w = networks.layer_arrays(layer)
+        y = networks.result_gradient(layer)
+        ours = networks.transposed_fastconv(y, w, layer)
+        rows.append(_training_row(layer.name, y, w, ours, networks.transposed_torch(y, w, layer), effort))
         yield rows[-1]
     for wrt in ("input", "weight"):
-        for work in networks.GRADIENTS:
-            x, w = networks.arrays_of(work)
-            rows.append(
-                _training_row(f"grad_{wrt} {work.name}", x, w, *networks.gradient_calls(x, w, work, wrt), effort)
-            )
+        for layer in load("grad"):
+            x, w = networks.layer_arrays(layer)
+            ours, peers = networks.gradient_fastconv(x, w, layer, wrt), networks.gradient_torch(x, w, layer, wrt)
+            rows.append(_training_row(f"grad_{wrt} {layer.name}", x, w, ours, peers, effort))
             yield rows[-1]
     yield geometric_mean("transposed and gradients, geometric mean against torch", rows, TRAINING_MEAN)
 
@@ -94,7 +89,7 @@ def half(effort: Effort) -> Iterator[Row]:
 
     for name in HALF_LAYERS:
         layer = by_name(name)
-        x, w = operands(layer)
+        x, w = networks.layer_arrays(layer)
         for dtype in (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)):
             ours = networks.planned(x.astype(dtype), w.astype(dtype), layer)["NCHW"]
             theirs = networks.planned(x, w, layer)["NCHW"]
@@ -106,13 +101,11 @@ def half(effort: Effort) -> Iterator[Row]:
 
 def int8(effort: Effort) -> Iterator[Row]:
     """Quantised layers against onnxruntime."""
-    rng = np.random.default_rng(0)
-    for name in INT8_LAYERS:
-        layer = by_name(name)
-        x = rng.integers(0, 256, layer.x_shape, dtype=np.uint8)
-        w = rng.integers(-127, 128, layer.w_shape, dtype=np.int8)
-        ours, peers = networks.int8_calls(x, w, layer)
-        contest = Contest("qlinear_conv, against onnxruntime", name, INT8_TARGET, ours, peers, 0.0, 0)
+    for layer in load("int8"):
+        x, w = networks.int8_arrays(layer)
+        ours = {"": networks.int8_fastconv(x, w, layer)["fastconv planned"]}
+        peers = networks.int8_onnxruntime(x, w, layer, threads=1)
+        contest = Contest("qlinear_conv, against onnxruntime", layer.name, INT8_TARGET, ours, peers, 0.0, 0)
         yield from contest.rows(effort)
 
 
@@ -128,9 +121,23 @@ def overhead(effort: Effort) -> Iterator[Row]:
     yield Row(line, "plan", seconds * 1e6, "us", OVERHEAD_TARGET_US, at_least=False, seconds=seconds)
 
 
+def accuracy(effort: Effort) -> Iterator[Row]:
+    """How far layers are from float64: the error's root mean square over the standard deviation of the result."""
+    import fastconv
+
+    for layer in load("cnn") if effort is FULL else load("int8"):
+        x, w = networks.layer_arrays(layer)
+        options = (layer.stride, layer.pad, layer.dilation, layer.groups)
+        truth = fastconv.nn.conv2d(x.astype("d"), w.astype("d"), None, *options, accuracy="strict")
+        for layout, call in networks.planned(x, w, layer).items():
+            error = float(np.sqrt(np.mean((call() - truth) ** 2)) / truth.std()) * 1e6
+            line = "error of the default accuracy over float64, rms over the standard deviation"
+            yield Row(line, f"{layout} {layer.name}", error, "ppm", ERROR_TARGET_PPM, at_least=False)
+
+
 def _planned_row(line: str, layer: Layer, target: float | None, effort: Effort) -> Row:
     """The better of fastconv's layouts against the best of the peers'."""
-    x, w = operands(layer)
+    x, w = networks.layer_arrays(layer)
     allowed = agreement.tolerance(x, w)
     ours, peers = networks.planned(x, w, layer), networks.layer_peers(x, w, layer)
     rows = Contest(line, layer.name, target, ours, peers, allowed, layer.kh // 2).rows(effort)
@@ -138,9 +145,7 @@ def _planned_row(line: str, layer: Layer, target: float | None, effort: Effort) 
 
 
 def _training_row(name: str, x: NDArray, w: NDArray, ours: Work, peers: Mapping[str, Work], effort: Effort) -> Row:
-    # A result sums as many products as there are in any of the three arrays that share an axis.
-    sums = max(x.size // x.shape[1], w.size // w.shape[0])
-    allowed = 64 * math.sqrt(sums) * float(np.finfo(x.dtype).eps) * float(np.abs(x).max()) * float(np.abs(w).max()) * 8
+    allowed = agreement.gradient_tolerance(x, w)
     line = "transposed and gradients, each, against torch"
     (row,) = Contest(line, name, TRAINING_EACH, {"": ours}, peers, allowed, 1).rows(effort)
     return row

@@ -22,6 +22,10 @@ ROOT = Path(__file__).parents[2]
 TWO_THREADS = ("vgg.3_2_256x56_3x3_256", "float32 2048 9 fill")
 TWO_THREADS_TARGET = 1.8
 
+# Layers of about a millisecond, and an image.
+BUSY = ("resnet.l2_128x28_3x3_128", "resnet.l1_64x56_3x3_64", "float32 1024 9 fill")
+BUSY_TARGET = 1.3
+
 MEMORY_TARGET_MIB = 4.0
 MIB = 2**20
 
@@ -50,6 +54,23 @@ def threads(effort: Effort) -> Iterator[Row]:
             seconds=best[2],
             peer="one thread",
             peer_seconds=best[1],
+        )
+
+
+def busy(effort: Effort) -> Iterator[Row]:
+    """Two threads against one with a spinning neighbour on one of two cores: the slow calls."""
+    for work in BUSY:
+        one, two = _child("busy", work, _effort_name(effort))
+        yield Row(
+            "two threads with a spinning neighbour, p90 of calls in a row over one thread's",
+            work,
+            two / one,
+            "x",
+            BUSY_TARGET,
+            at_least=False,
+            seconds=two,
+            peer="one thread",
+            peer_seconds=one,
         )
 
 
@@ -87,7 +108,7 @@ def memory_works() -> list[str]:
     works = [f"{dtype} {side} {kernel} fill" for dtype in ("float32", "float64") for side, kernel in sizes]
     works += [f"{dtype} 512 5 fill" for dtype in DTYPES]
     works += [f"float32 512 7 {boundary}" for boundary in ("wrap", "symm")]
-    return works + [layer.name for layer in load()]
+    return works + [layer.name for tag in ("cnn", "depthwise") for layer in load(tag)]
 
 
 def import_time(effort: Effort) -> Iterator[Row]:

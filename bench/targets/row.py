@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 
 from bench import agreement
 from bench.measure import OURS
-from bench.timing import Call, Effort, Timed, race
-
-# A peer whose first run took so many times that of the fastest, and longer than any start-up, is not run again.
-_HOPELESS = 10.0
-_START_UP_SECONDS = 0.02
+from bench.timing import Call, Effort, Timed, in_the_running, race
 
 # A group: rows as they are measured, one by one, so that they can be shown at once.
 Group = Callable[[Effort], Iterator["Row"]]
@@ -131,9 +127,3 @@ def geometric_mean(line: str, rows: Iterable[Row], target: float) -> Row:
     values = [row.value for row in rows]
     mean = math.exp(sum(map(math.log, values)) / len(values))
     return Row(line, "geometric mean", mean, "x", target)
-
-
-def in_the_running(entries: Mapping[str, Timed]) -> dict[str, Timed]:
-    """The entries that could turn out to be the fastest."""
-    limit = max(_HOPELESS * min(entry.seconds for entry in entries.values()), _START_UP_SECONDS)
-    return {name: entry for name, entry in entries.items() if entry.seconds <= limit}

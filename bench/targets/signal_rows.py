@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure import OURS
+from bench.signals import arrays
 from bench.timing import Effort, Timed, race
 
 from .row import Row, against
 
 # (side of the picture, side of the kernel)
 Size = tuple[int, int]
-Shape = tuple[int, ...]
 
 IN_CACHE: tuple[Size, ...] = ((512, 3), (512, 5), (512, 7), (512, 9), (1024, 15))
 PAST_CACHE: tuple[Size, ...] = ((2048, 5), (2048, 7), (2048, 9))
@@ -99,20 +99,6 @@ def operands(size: Size, dtype: str) -> tuple[NDArray, NDArray]:
     """Random picture and kernel: integers over their whole range, everything else normal."""
     side, kernel = size
     return arrays((side, side), (kernel, kernel), dtype)
-
-
-def arrays(x_shape: Shape, w_shape: Shape, dtype: str) -> tuple[NDArray, NDArray]:
-    """Random signal and kernel of any rank, as `operands` are."""
-    rng = np.random.default_rng(0)
-    shapes, kind = (x_shape, w_shape), np.dtype(dtype)
-    if kind.kind in "iu":
-        limits = np.iinfo(kind)
-        x, w = (rng.integers(limits.min, limits.max, shape, kind, endpoint=True) for shape in shapes)
-        return x, w
-    pair = [rng.standard_normal(shape) for shape in shapes]
-    if kind.kind == "c":
-        pair = [array + 1j * rng.standard_normal(array.shape) for array in pair]
-    return pair[0].astype(kind), pair[1].astype(kind)
 
 
 def title(size: Size, dtype: str) -> str:

@@ -38,6 +38,7 @@ One way through, each layer knowing only what is below it::
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import _threadpoolctl
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
 from ._numpy import convolve, correlate
@@ -78,6 +79,8 @@ __all__ = [
     "tune",
     "unpatch",
 ]
+
+_threadpoolctl.register()
 
 # Imported when first asked for: half of the time of `import fastconv`, and most programs want one of them.
 _LATER = {

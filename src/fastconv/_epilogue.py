@@ -57,14 +57,19 @@ def activate(y: np.ndarray, name: str, slope: float = SLOPE) -> None:
 
 def finish(y: np.ndarray, problem: Any, bias: np.ndarray | None, scale: np.ndarray | None, residual: Any) -> None:
     """Apply all but the cast to the sums of a problem, in place; the bias only where a scale comes before it."""
+    combine(y, problem, bias, scale, residual)
+    if problem.activation is not None:
+        activate(y, problem.activation, problem.slope)
+
+
+def combine(y: np.ndarray, problem: Any, bias: np.ndarray | None, scale: np.ndarray | None, residual: Any) -> None:
+    """Apply the steps in front of the activation, each rounded by itself as in the kernels."""
     if scale is not None:
         y *= along(scale, problem, y.dtype)
         if bias is not None:
             y += along(bias, problem, y.dtype)
     if residual is not None:
         y += residual.astype(y.dtype, copy=False)
-    if problem.activation is not None:
-        activate(y, problem.activation, problem.slope)
 
 
 def along(row: np.ndarray, problem: Any, dtype: np.dtype[Any]) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _filters
+from . import _filters, _tunables
 from ._errors import ConvError, ConvTypeError
 from ._ndimage_args import (
     ConvIndexError,
@@ -145,10 +145,15 @@ def _whole(size: Any) -> int:
 
 
 def _box(axis: int, taps: int, origin: Any, border_: tuple[str, Any]) -> _filters.Box:
+    if taps > _tunables.AXIS_LIMIT:
+        raise ConvError(f"size: got {taps}, allowed: integers up to {_tunables.AXIS_LIMIT}")
     return _filters.Box(axis, taps, tap_over_sample("origin", origin, taps, False), *border_)
 
 
 # Gaussians --------------------------------------------------------------------------------------------------------
+
+# The time grows with the square of it, and doubles hold no such derivative in any case.
+MOST_ORDER = 1000
 
 
 @remembered
@@ -208,15 +213,15 @@ def _gaussian(sigma: Any, order: Any, truncate: Any, radius: Any) -> np.ndarray:
     if not math.isfinite(reach):
         raise ConvRangeError(f"sigma, truncate: got {sigma} and {truncate}, allowed: numbers of a finite product")
     taps = int(reach) if radius is None else _radius(radius)
-    if taps < 0:
+    if not 0 <= taps <= _tunables.AXIS_LIMIT:
         raise ConvError(
             f"radius: got {taps}, from sigma {sigma} and truncate {truncate} unless given, allowed: integers from 0 "
-            "(Radius must be a nonnegative integer.)"
+            f"to {_tunables.AXIS_LIMIT} (Radius must be a nonnegative integer.)"
         )
     # SciPy takes a zero of any type for an order, and integers else.
     derivative = 0 if as_number("order", order) == 0 else as_integer("order", order)
-    if derivative < 0:
-        raise ConvError(f"order: got {order}, allowed: integers from 0 (order must be non-negative)")
+    if not 0 <= derivative <= MOST_ORDER:
+        raise ConvError(f"order: got {order}, allowed: integers from 0 to {MOST_ORDER} (order must be non-negative)")
     return gaussian_weights(width, derivative, taps)
 
 

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _tunables
-from ._epilogue import cast_into, finish
+from ._epilogue import cast_into, combine
 from ._errors import ConvError
 from ._problem import ConvProblem, lane_of
+from .drivers.tile import activate
 from .planners.depthwise import plan_depthwise
 from .planners.direct import plan_direct
 from .planners.fft import plan_fft
@@ -160,7 +161,13 @@ class Schedule(NamedTuple):
             result = out if p.result_dtype is None else np.empty(p.out_shape, p.dtype)
             self.driver.run(x, w, bias if scale is None else None, result, threads, **packed)
             sums = result.astype(lane_of(p.dtype), copy=False)
-            finish(sums, p, bias, scale, residual)
+            combine(sums, p, bias, scale, residual)
+            if p.activation is not None:
+                # By the kernels: NumPy's functions have other last bits, and not the same ones on every CPU.
+                rows = np.ascontiguousarray(sums)
+                activate(self.level, rows, p.activation, p.slope)
+                if rows is not sums:
+                    sums[...] = rows
             if sums is not out:
                 cast_into(out, sums)
         return out

@@ -11,6 +11,34 @@ from typing import Final
 # Multiply-adds that pay for one thread. Waking a libgomp worker takes 5 to 50 us; this is about 50 us of float32.
 THREAD_WORK: Final = 4.0e6
 
+# Seconds of a multiply-add where a call's time is estimated: that of float32 on one thread.
+WORK_SECONDS: Final = 1 / 80e9
+
+# Shares of the items that each thread gets on average, where a thread takes runs of items: the last one leaves the
+# others with nothing to do for a sixteenth of their time at most, by two threads.
+THREAD_SHARES: Final = 8
+
+# Tiles of an image up to which an even number of them matters: 56 rows by 7 tiles of 8 are 1.75 times as fast on two
+# threads at best, by 8 tiles of 7 twice.
+FEW_SHARES: Final = 16
+
+# Multiply-adds that take as long as reading a sample or writing a result, 0.1 ns: depthwise layers of 96 x 112 x 112
+# take 0.3 ms for 2.7 million products.
+ELEMENT_WORK: Final = 8.0
+
+# Python threads that may have OpenMP's workers at a time.
+THREAD_POOLS: Final = 4
+
+# What the calling thread spins at a region's end before it sleeps: about what a wake-up takes.
+JOIN_SPIN_SECONDS: Final = 50e-6
+
+# A region that took this much longer than one thread would have makes the calls after it use fewer threads, first for
+# so long, and at least for a multiple of the loss; each time that it happens again soon twice as long, up to a bound.
+BACKOFF_LEAST_SECONDS: Final = 30e-6
+BACKOFF_FIRST_SECONDS: Final = 0.02
+BACKOFF_PRICE: Final = 16.0
+BACKOFF_MOST_SECONDS: Final = 2.0
+
 # Between two looks at Python's signals. Ctrl-C has to answer within 0.1 s, and a look takes the GIL.
 POLL_SECONDS: Final = 0.04
 

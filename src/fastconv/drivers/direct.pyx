@@ -7,13 +7,14 @@ is packed with its halo first.
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
@@ -83,7 +84,7 @@ cdef class Driver(Geometry):
         self.can_read_plain, self.out_copies = plan.can_read_plain, plan.out_copies
         self.inside_y0, self.inside_y1 = plan.inside_y
         self.inside_x0, self.inside_x1 = plan.inside_x
-        self.work = problem.flops / 2.0
+        self.work = problem.thread_work
         self.weights_bytes = self.out_block * self.channels * self.taps * self.computed_bytes
         self.thread_bytes = (
             lines(sizeof(Scratch))
@@ -208,14 +209,17 @@ cdef class Driver(Geometry):
         return <Scratch *>(call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes)
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t item
-        cdef int t
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        for item in prange(items, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            self.items(call, region, t, item, item + 1)
+        region_share(region, items, False)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch *scratch = self.scratch_of(call, thread)

@@ -7,14 +7,16 @@ plan. A tile whose result is not finite holds a NaN, an Inf, or sums that overfl
 between: it is computed again by the direct algorithm, so that a NaN reaches only the outputs whose window holds it.
 """
 
+cimport cython
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport fc_fft, fc_fft_axis, fc_fft_back, fc_fft_forward, fc_fft_tile, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, lines
 
@@ -304,8 +306,14 @@ cdef class Driver(Geometry):
             for item in range(items):
                 self.item(call, region, 0, item)
             return
-        for item in prange(items, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            self.item(call, region, threadid(), item)
+        region_share(region, items, False)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t item, stop
+        while region_take(region, thread, &item, &stop):
+            self.item(call, region, thread, item)
 
     cdef void item(self, Call *call, Region *region, int thread, ptrdiff_t item) noexcept nogil:
         cdef Scratch *scratch = self.scratch_of(call, thread)
@@ -437,8 +445,9 @@ cdef class Driver(Geometry):
         memcpy(cnp.PyArray_DATA(<cnp.ndarray>tile), scratch.packed, (<object>tile).nbytes)
         scratch_give(call.scratch)
 
-        if self.fallback is None:
-            self.fallback = self.make_fallback()
+        with cython.critical_section(self):
+            if self.fallback is None:
+                self.fallback = self.make_fallback()
         channels = slice(place.g * self.channels_out, (place.g + 1) * self.channels_out)
         rank = len(self.spatial_axes)
         kernel = (<object>w).shape[w.ndim - rank :]

@@ -13,12 +13,13 @@ image as a single row, which is why such a plan wants arrays whose rows follow e
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, channels_near, lines
 
@@ -74,7 +75,7 @@ cdef class Driver(Geometry):
         self.n_chunks = (self.x.out + self.tile_columns - 1) // self.tile_columns
         self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
-        self.work = problem.flops / 2.0
+        self.work = problem.thread_work
         self.stage_bytes = self.residual_bytes = 0
         if self.casts or self.has_epilogue:
             self.stage_bytes = self.panel * self.tile_rows * self.tile_columns * self.computed_bytes
@@ -193,20 +194,21 @@ cdef class Driver(Geometry):
         call.stage.out.y = self.tile_columns * call.stage.out.x
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t share, start, stop, shares
         cdef int t
         for t in range(region.threads):
             self.lay_out(call, t)
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        # Runs of items in a row share packed weights, so a thread takes some at a time; 8 shares each even out.
-        shares = min(items, 8 * <ptrdiff_t>region.threads)
-        for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            start = share * items // shares
-            stop = (share + 1) * items // shares
-            self.items(call, region, t, start, stop)
+        # Runs of items in a row share packed weights, so a thread takes some at a time.
+        region_share(region, items, True)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)

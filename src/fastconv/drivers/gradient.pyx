@@ -15,12 +15,13 @@ a tile, all panels are packed first, then a few channels in at a time, which mee
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 
 from fastconv.drivers.kernels cimport (
     FC_ZERO_ROW, fc_gradient_kernels, fc_gradient_tile, fc_row_map, fc_winograd_kernels)
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.threads import check, get_num_threads
 from fastconv.drivers.tile cimport LINE, Arrays, Geometry, Outer, TileMap, lines
 
@@ -183,9 +184,14 @@ cdef class Driver(Geometry):
             for item in range(items):
                 self.item(call, region, 0, item)
             return
-        for item in prange(items, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            self.item(call, region, t, item)
+        region_share(region, items, False)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t item, stop
+        while region_take(region, thread, &item, &stop):
+            self.item(call, region, thread, item)
 
     cdef void lay_out(self, Call *call, int thread) noexcept nogil:
         """Divide a thread's memory."""

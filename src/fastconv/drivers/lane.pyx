@@ -157,11 +157,12 @@ cdef object as_array(object value):
 cdef class Lane:
     """The schedules of one face, by options, shapes and dtypes."""
 
+    # Emptied, never replaced: without the GIL, one thread may look into it while another forgets it all.
     cdef dict entries
     cdef Py_ssize_t kept
 
-    def __init__(self):
-        self.clear()
+    def __cinit__(self):
+        self.entries = {}
 
     cdef bytes key(self, object x, object w, object bias):
         cdef cnp.npy_intp numbers[3 * (MAX_AXES + 2)]
@@ -241,7 +242,7 @@ cdef class Lane:
 
     def clear(self):
         """Forget everything, for a change of level."""
-        self.entries = {}
+        self.entries.clear()
         self.kept = 0
 
 

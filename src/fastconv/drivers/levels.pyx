@@ -15,6 +15,13 @@ cdef extern from "fastconv.h" nogil:
     const char *FC_COMPILER
 
 
+cdef extern from *:
+    """
+    void fc_scratch_clear(void);
+    """
+    void fc_scratch_clear() nogil
+
+
 cdef void *scratch_take(size_t size) noexcept nogil:
     return fc_scratch_take(size)
 
@@ -120,6 +127,16 @@ def describe(str name):
         "int8_pixels": level.int8_pixels,
         "int8_chunk": level.int8_chunk,
     }
+
+
+def address(str name):
+    """Return where a level's table of kernels is in memory, for tests that call them without a driver."""
+    return <size_t>level_named(name)
+
+
+def forget_scratch():
+    """Give the memory that is kept between calls back to the system: the next call asks for it again."""
+    fc_scratch_clear()
 
 
 def compiler():

@@ -16,12 +16,13 @@ Weights are packed a block of output channels at a time::
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_interleave
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
 
@@ -148,20 +149,21 @@ cdef class Driver(Geometry):
             region_leave(&region)
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t share, start, stop, shares
         cdef int t
         for t in range(region.threads):
             self.lay_out(call, t)
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        # Runs of items in a row share packed weights, so a thread takes some at a time; 8 shares each even out.
-        shares = min(items, 8 * <ptrdiff_t>region.threads)
-        for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            start = share * items // shares
-            stop = (share + 1) * items // shares
-            self.items(call, region, t, start, stop)
+        # Runs of items in a row share packed weights, so a thread takes some at a time.
+        region_share(region, items, True)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)

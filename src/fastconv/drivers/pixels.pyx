@@ -16,13 +16,14 @@ changes none of their bits. A result that is not laid out so, or not of the comp
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, View, lines
 
 cnp.import_array()
@@ -85,7 +86,7 @@ cdef class Driver(Geometry):
         self.n_chunks = (self.x.out + self.tile_columns - 1) // self.tile_columns
         self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
-        self.work = problem.flops / 2.0
+        self.work = problem.thread_work
         self.most_pixels = self.tile_rows * self.tile_columns
         self.most_panels = (self.most_pixels + self.wide - 1) // self.wide
         self.thread_bytes = (
@@ -152,20 +153,21 @@ cdef class Driver(Geometry):
         return not self.joined or self.tile_rows == 1 or view.y == self.x.out * self.computed_bytes
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t share, start, stop, shares
         cdef int t
         for t in range(region.threads):
             self.lay_out(call, t)
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        # Runs of items in a row share a packed tile, so a thread takes some at a time; 8 shares each even out.
-        shares = min(items, 8 * <ptrdiff_t>region.threads)
-        for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            start = share * items // shares
-            stop = (share + 1) * items // shares
-            self.items(call, region, t, start, stop)
+        # Runs of items in a row share a packed tile, so a thread takes some at a time.
+        region_share(region, items, True)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)

@@ -18,13 +18,14 @@ tap where taps lie apart. A block has the groups whose output channels fit one p
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.stdint cimport int8_t, int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport FC_INT8_COLUMNS, fc_int8_store, fc_int8_tile, fc_level, fc_store_int8
 from fastconv.drivers.levels cimport level_named, scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport AxisSpec, axis_spec, lines
 
@@ -217,10 +218,16 @@ cdef class Driver:
                 self.item(call, 0, item)
                 region_poll(region)
             return
-        for item in prange(items, num_threads=region.threads, schedule="dynamic", chunksize=1):
+        region_share(region, items, False)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, const Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t item, stop
+        while region_take(region, thread, &item, &stop):
             if not region.stopped:
-                self.item(call, threadid(), item)
-                if threadid() == 0:
+                self.item(call, thread, item)
+                if thread == 0:
                     region_poll(region)
 
     cdef void item(self, const Call *call, int thread, ptrdiff_t index) noexcept nogil:

@@ -10,7 +10,7 @@ outside the image is decided pass by pass: the fill value of the second pass sta
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv import _tunables
@@ -19,7 +19,8 @@ from fastconv.drivers.kernels cimport (
     fc_mirror_tile, fc_plane, fc_row_map, fc_store_rows, fc_sum, fc_sum_tile,
 )
 from fastconv.drivers.levels cimport level_named, scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile cimport AxisSpec, axis_spec, lines, source_index
 
 cnp.import_array()
@@ -60,6 +61,9 @@ cdef struct Scratch:
     ptrdiff_t *index
     Region *region
     double work
+
+# Of a thread's tiles: no address space holds more.
+cdef double MOST_BYTES = 2.0**47
 
 cdef struct Call:
     const char *x
@@ -144,6 +148,9 @@ cdef class Stage:
         self.packed_rows = self.tile_rows + (self.y.axis.k - 1 if self.has_y else 0)
         self.powers = max(self.y.n_factors, self.x.n_factors)
         self.work = <double>self.batch_count * self.rows * self.row_length * self.parts * plan.products
+        # Windows along both axes may be so long that the product counts beyond 64 bits.
+        if <double>self.packed_rows * self.packed_pitch * self.item * (4 + self.powers) > MOST_BYTES:
+            raise MemoryError("fastconv: no memory for the tiles")
         self.thread_bytes = (
             lines(sizeof(Scratch))
             + self.block_bytes() * (3 + self.powers)
@@ -226,14 +233,17 @@ cdef class Stage:
         return <Scratch *>(call.scratch + thread * self.thread_bytes)
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t item
-        cdef int t
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
-        for item in prange(items, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            self.items(call, region, t, item, item + 1)
+        region_share(region, items, False)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start, stop)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch *scratch = self.scratch_of(call, thread)

@@ -1,17 +1,24 @@
-# cython: language_level=3, freethreading_compatible=True
+# cython: language_level=3, freethreading_compatible=True, binding=True
 """How many threads a call uses, and the one parallel region that the process has at a time.
 
-Three rules keep OpenMP harmless in a Python process:
+Six rules keep OpenMP harmless in a Python process:
 
 * libgomp hangs in a forked child whose parent has run a region, so a fork sets a flag and the child computes on one
   thread;
 * a call that finds another region running (nested, or from another Python thread) runs serially on its caller;
+* libgomp keeps workers for every thread that has run a region, so only a few Python threads at a time get to: calls of
+  the others run serially;
+* libgomp ends the process where the system refuses a thread, so the system is asked first;
+* a region ends when its last thread does. After one that lost time by waiting for a thread that the system did not
+  run, calls use fewer threads for a while;
 * Ctrl-C is looked for between tiles by the calling thread.
 """
 
 import operator
 import os
 from contextlib import contextmanager
+
+from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv._errors import ConvError, ConvTypeError
@@ -21,61 +28,36 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals()
     void *PyErr_Occurred()
 
-cdef extern from *:
-    """
-    #include <stdatomic.h>
-    #include <time.h>
-    #if !defined(_WIN32)
-    #include <pthread.h>
-    #endif
-
-    static atomic_flag fc_region_running = ATOMIC_FLAG_INIT;
-    static atomic_int fc_forked = 0;
-
-    /* The child of a fork has none of OpenMP's workers, and the region that its parent ran is not its own. */
-    static void fc_after_fork(void) {
-        atomic_store(&fc_forked, 1);
-        atomic_flag_clear(&fc_region_running);
-    }
-
-    static void fc_watch_forks(void) {
-    #if !defined(_WIN32)
-        pthread_atfork(NULL, NULL, fc_after_fork);
-    #endif
-    }
-
-    static int fc_in_forked_child(void) { return atomic_load(&fc_forked); }
-    static int fc_region_try(void) { return !atomic_flag_test_and_set(&fc_region_running); }
-    static void fc_region_release(void) { atomic_flag_clear(&fc_region_running); }
-
-    static double fc_seconds(void) {
-        struct timespec t;
-    #ifdef CLOCK_MONOTONIC
-        clock_gettime(CLOCK_MONOTONIC, &t);
-    #else
-        timespec_get(&t, TIME_UTC);
-    #endif
-        return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-    }
-
-    #ifdef _OPENMP
-    static const int fc_openmp = _OPENMP;
-    #else
-    static const int fc_openmp = 0;
-    #endif
-    """
-    void fc_watch_forks() nogil
-    int fc_in_forked_child() nogil
+cdef extern from "region.h":
+    const int fc_openmp
+    const int FC_MOST_THREADS
+    int fc_team() nogil
+    double fc_seconds() nogil
+    int fc_count_get() nogil
+    void fc_count_set(int count) nogil
+    int (*fc_count_default)() noexcept
     int fc_region_try() nogil
     void fc_region_release() nogil
-    double fc_seconds() nogil
-    const int fc_openmp
+    int fc_in_forked_child() nogil
+    void fc_watch() nogil
+    int fc_pools_now() nogil
+    ptrdiff_t fc_pool() nogil
+    void fc_pool_set(ptrdiff_t threads) nogil
+    int fc_can_start(int wanted) nogil
+    ptrdiff_t fc_take(ptrdiff_t *next) nogil
+    void fc_begins(int number) nogil
+    void fc_ends(int number, long long *nanoseconds) nogil
+    void fc_arrive(int *arrived) nogil
+    void fc_await(const int *arrived, int workers, double spin) nogil
 
 cdef double POLL_SECONDS = _tunables.POLL_SECONDS
 cdef double THREAD_WORK = _tunables.THREAD_WORK
-cdef int count = 0  # 0: not asked for yet
+cdef double WORK_SECONDS = _tunables.WORK_SECONDS
+cdef ptrdiff_t SHARES = _tunables.THREAD_SHARES
+cdef int POOLS = _tunables.THREAD_POOLS
+cdef double SPIN_SECONDS = _tunables.JOIN_SPIN_SECONDS
 
-fc_watch_forks()
+fc_watch()
 
 
 def openmp_version():
@@ -90,7 +72,7 @@ cdef int checked(object threads) except -1:
         n = operator.index(threads)
     except TypeError:
         raise ConvTypeError(f"threads: got {threads!r}, allowed: integers from 1 to 4096") from None
-    if not 1 <= n <= 4096:
+    if not 1 <= n <= FC_MOST_THREADS:
         raise ConvError(f"threads: got {n}, allowed: integers from 1 to 4096")
     return n
 
@@ -139,12 +121,22 @@ def get_num_threads():
     -------
     int
     """
-    global count
     if not fc_openmp:
         return 1
-    if count == 0:
-        count = _from_environment() or cpus_allowed()
-    return count
+    if fc_count_get() == 0:
+        fc_count_set(_from_environment() or cpus_allowed())
+    return fc_count_get()
+
+
+cdef int default_count() noexcept with gil:
+    """The same for `fastconv_get_num_threads`, which has no way to refuse an environment."""
+    try:
+        return get_num_threads()
+    except ConvError:
+        return 1
+
+
+fc_count_default = default_count
 
 
 def _from_environment():
@@ -156,7 +148,7 @@ def _from_environment():
             raise ConvError(f"FASTCONV_NUM_THREADS: got {own!r}, allowed: integers from 1 to 4096") from None
     # OMP_NUM_THREADS may list a count for each nesting level; what is not a count is OpenMP's to complain about.
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(int(first), 4096) if first.isdigit() else 0
+    return min(int(first), FC_MOST_THREADS) if first.isdigit() else 0
 
 
 def set_num_threads(threads):
@@ -172,8 +164,7 @@ def set_num_threads(threads):
     ConvError, ConvTypeError
         For anything else.
     """
-    global count
-    count = checked(threads)
+    fc_count_set(checked(threads))
 
 
 @contextmanager
@@ -200,29 +191,137 @@ def num_threads(threads):
         set_num_threads(before)
 
 
+cdef class BackOff:
+    """How many threads are worth it on this machine at this moment, learnt from the time that regions lost.
+
+    After a loss the limit is half of the threads that lost it. It is lifted step by step: once a delay has passed, one
+    call gets twice as many again, and so do those after it if that call loses nothing. The delay is many times the
+    loss, so that trying costs little, and doubles each time that the loss comes back soon.
+
+    Whoever holds the region may use it, and nobody else.
+    """
+    cdef ptrdiff_t limit  # 0: none
+    cdef double until, delay, loss
+
+    def __cinit__(self):
+        self.limit = 0
+        self.until = self.delay = self.loss = 0.0
+
+    cpdef ptrdiff_t allowed(self, ptrdiff_t threads, double seconds, double now):
+        """How many of so many threads a call may use that takes so many seconds on one."""
+        if self.limit == 0 or threads <= self.limit or seconds > _tunables.BACKOFF_PRICE * self.loss:
+            return threads
+        return self.limit if now < self.until else min(threads, 2 * self.limit)
+
+    cpdef void report(self, ptrdiff_t threads, double lost, double now):
+        """Learn that a region of so many threads lost so many seconds."""
+        if lost > _tunables.BACKOFF_LEAST_SECONDS:
+            soon = now < self.until + self.delay
+            self.delay = max(2 * self.delay if soon else 0.0, _tunables.BACKOFF_FIRST_SECONDS,
+                             _tunables.BACKOFF_PRICE * lost)
+            self.hold(threads // 2, lost, now)
+        elif self.limit and threads > self.limit and now >= self.until:
+            self.limit = threads
+
+    cpdef void refused(self, ptrdiff_t granted, double now):
+        """Learn that the system starts no more threads than this."""
+        self.delay = _tunables.BACKOFF_MOST_SECONDS
+        self.hold(granted, float("inf"), now)
+
+    cdef void hold(self, ptrdiff_t limit, double loss, double now):
+        self.delay = min(self.delay, _tunables.BACKOFF_MOST_SECONDS)
+        self.limit, self.until, self.loss = max(limit, 1), now + self.delay, loss
+
+
+cdef BackOff back_off = BackOff()
+cdef int regions = 0
+
+
+def forget_losses():
+    """Forget what regions lost so far, unless one is running: the next call may use all threads again."""
+    global back_off
+    if fc_region_try():
+        back_off = BackOff()
+        fc_region_release()
+
+
 cdef Region region_enter(object threads, double work, ptrdiff_t items):
     """Decide on the threads of a call that does `work` multiply-adds in `items` tiles, and claim the region."""
+    global regions
     cdef Region region
     cdef ptrdiff_t n = 1
-    region.owner = False
-    region.stopped = False
-    region.next_poll = 0
+    memset(&region, 0, sizeof(region))
     if work >= 2 * THREAD_WORK and items > 1 and fc_openmp and not fc_in_forked_child():
         n = get_num_threads() if threads is None else checked(threads)
         n = min(n, items, <ptrdiff_t>(work / THREAD_WORK))
-        if n > 1:
-            region.owner = fc_region_try()
+        if n > 1 and fc_region_try():
+            n = back_off.allowed(n, work * WORK_SECONDS, fc_seconds())
+            n = with_workers(&region, n)
+            region.owner = n > 1
+            if not region.owner:
+                fc_region_release()
+            else:
+                regions = regions % (2**31 - 1) + 1
+                region.number = regions
     region.threads = <int>n if region.owner else 1
     return region
+
+
+cdef ptrdiff_t with_workers(Region *region, ptrdiff_t threads):
+    """How many of so many threads the calling thread's team will have, without harm to the process."""
+    cdef ptrdiff_t team = fc_pool(), granted
+    region.judged = team >= threads
+    if threads == 1 or team == 0 and fc_pools_now() >= POOLS:
+        return 1
+    if team < threads:
+        team = max(team, 1)
+        with nogil:
+            granted = team + fc_can_start(<int>(threads - team))
+        if granted < threads:
+            back_off.refused(granted, fc_seconds())
+            threads = granted
+    if threads > 1:
+        fc_pool_set(threads)
+    return threads
 
 
 cdef int region_leave(Region *region) except -1:
     """Give the region back, and raise what a signal handler raised meanwhile."""
     if region.owner:
+        if region.judged and not region.stopped:
+            back_off.report(region.threads, region.lost, fc_seconds())
         fc_region_release()
     if PyErr_Occurred() != NULL:
         return -1
     return 0
+
+
+cdef void region_share(Region *region, ptrdiff_t items, bint runs) noexcept nogil:
+    """Cut the items of a region into what threads take at a time: one, or runs of items that share something."""
+    region.items = items
+    region.shares = 1 if region.threads == 1 else min(items, SHARES * region.threads) if runs else items
+    region.started = fc_seconds()
+
+
+cdef bint region_take(Region *region, int thread, ptrdiff_t *start, ptrdiff_t *stop) noexcept nogil:
+    """The next items for a thread. Once there are none, return False, to the calling thread when all have finished."""
+    cdef ptrdiff_t share = fc_take(&region.next)
+    if share < region.shares:
+        start[0] = share * region.items // region.shares
+        stop[0] = (share + 1) * region.items // region.shares
+        if region.threads > 1:
+            fc_begins(region.number)
+        return True
+    if region.threads > 1:
+        fc_ends(region.number, &region.ran)
+        if thread > 0:
+            fc_arrive(&region.arrived)
+        else:
+            fc_await(&region.arrived, fc_team() - 1, SPIN_SECONDS)
+            # One thread would have run as long as all did together. Time that they were kept from their cores is not
+            # in there: cores that others want are a reason for fewer threads too.
+            region.lost = fc_seconds() - region.started - 1e-9 * region.ran
+    return False
 
 
 cdef bint signalled() noexcept with gil:

@@ -21,7 +21,8 @@ import numpy as np
 from fastconv import _tunables
 from fastconv._epilogue import ACTIVATIONS
 from fastconv.drivers.kernels cimport (
-    FC_COPY4, FC_COPY8, FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_row_map, fc_taps)
+    FC_COPY4, FC_COPY8, FC_FILL, FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_activation, fc_epilogue_tile, fc_level,
+    fc_row_map, fc_taps)
 from fastconv.drivers.levels cimport level_named
 
 cnp.import_array()
@@ -41,6 +42,18 @@ def aligned_bytes(ptrdiff_t size):
     buffer = np.empty(size + LINE, np.uint8)
     start = -buffer.ctypes.data % LINE
     return buffer[start : start + size]
+
+
+def activate(str level, cnp.ndarray values, str activation, double slope):
+    """Apply an activation in place to float32 or float64 numbers that are neighbours in memory."""
+    cdef const fc_level *kernels = level_named(level)
+    cdef int compute = "fd".index(values.dtype.char)
+    cdef fc_epilogue_tile tile
+    memset(&tile, 0, sizeof(tile))
+    tile.values, tile.rows, tile.n = cnp.PyArray_DATA(values), 1, cnp.PyArray_SIZE(values)
+    tile.activation, tile.slope = <fc_activation>(_ACTIVATION[activation]), slope
+    with nogil:
+        kernels.epilogue[compute](&tile)
 
 
 cdef inline ptrdiff_t modulo(ptrdiff_t a, ptrdiff_t n) noexcept nogil:

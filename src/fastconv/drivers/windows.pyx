@@ -14,14 +14,15 @@ Nothing is computed but sums, so elements are known by their bytes only, and no 
                                                 run: 2..6, 0..4
 """
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cimport numpy as cnp
 
 from fastconv import _tunables
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile cimport MAX_OUTER, AxisSpec, axis_spec, source_index
 
 cnp.import_array()
@@ -270,7 +271,7 @@ cdef class Windows:
         cdef ptrdiff_t item = cnp.PyArray_ITEMSIZE(x), bytes = 1
         cdef ptrdiff_t sheet = self.lattice.rows * self.lattice.columns
         cdef ptrdiff_t sheets = self.images * self.channels * self.lattice.taps
-        cdef ptrdiff_t block, blocks, step
+        cdef ptrdiff_t blocks, step
         cdef char *to = cnp.PyArray_BYTES(columns)
         cdef int i, lead = cnp.PyArray_NDIM(x) - self.lattice.rank
         if sheets * sheet * item == 0:
@@ -287,16 +288,21 @@ cdef class Windows:
         region = region_enter(threads, ELEMENT_WORK * sheets * sheet, blocks)
         try:
             with nogil:
+                region_share(&region, blocks, False)
                 if region.threads == 1:
-                    for block in range(blocks):
-                        self.copy_block(&source, &region, 0, block * step, min(sheets, (block + 1) * step), bytes,
-                                        item // bytes, to)
+                    self.copy_blocks(&source, &region, 0, step, bytes, item // bytes, to)
                 else:
-                    for block in prange(blocks, num_threads=region.threads, schedule="dynamic", chunksize=1):
-                        self.copy_block(&source, &region, threadid(), block * step, min(sheets, (block + 1) * step),
-                                        bytes, item // bytes, to)
+                    with parallel(num_threads=region.threads):
+                        self.copy_blocks(&source, &region, threadid(), step, bytes, item // bytes, to)
         finally:
             region_leave(&region)
+
+    cdef void copy_blocks(self, const Source *x, Region *region, int thread, ptrdiff_t step, ptrdiff_t bytes,
+                          ptrdiff_t parts, char *to) noexcept nogil:
+        cdef ptrdiff_t block, start, stop, sheets = self.images * self.channels * self.lattice.taps
+        while region_take(region, thread, &start, &stop):
+            for block in range(start, stop):
+                self.copy_block(x, region, thread, block * step, min(sheets, (block + 1) * step), bytes, parts, to)
 
     cdef void copy_block(self, const Source *x, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop,
                          ptrdiff_t bytes, ptrdiff_t parts, char *to) noexcept nogil:
@@ -331,7 +337,7 @@ cdef class Windows:
         """Add all columns to sums; both contiguous, aligned, and of one dtype, a real or complex one of C."""
         cdef Region region
         cdef ptrdiff_t strides[MAX_OUTER]
-        cdef ptrdiff_t planes = self.images * self.channels, parts = 1, size = 1, plane
+        cdef ptrdiff_t planes = self.images * self.channels, parts = 1, size = 1
         cdef int i, kind = cnp.PyArray_TYPE(columns), bytes = <int>cnp.PyArray_ITEMSIZE(columns)
         if cnp.PyArray_SIZE(columns) == 0:
             return
@@ -347,14 +353,21 @@ cdef class Windows:
         region = region_enter(threads, ELEMENT_WORK * cnp.PyArray_SIZE(columns), planes)
         try:
             with nogil:
+                region_share(&region, planes, False)
                 if region.threads == 1:
-                    for plane in range(planes):
-                        self.add_plane(&region, 0, strides, data, to, plane, size, parts, bytes, floating)
+                    self.add_planes(&region, 0, strides, data, to, size, parts, bytes, floating)
                 else:
-                    for plane in prange(planes, num_threads=region.threads, schedule="dynamic", chunksize=1):
-                        self.add_plane(&region, threadid(), strides, data, to, plane, size, parts, bytes, floating)
+                    with parallel(num_threads=region.threads):
+                        self.add_planes(&region, threadid(), strides, data, to, size, parts, bytes, floating)
         finally:
             region_leave(&region)
+
+    cdef void add_planes(self, Region *region, int thread, const ptrdiff_t *strides, const char *data, char *to,
+                         ptrdiff_t size, ptrdiff_t parts, int bytes, bint floating) noexcept nogil:
+        cdef ptrdiff_t plane, start, stop
+        while region_take(region, thread, &start, &stop):
+            for plane in range(start, stop):
+                self.add_plane(region, thread, strides, data, to, plane, size, parts, bytes, floating)
 
     cdef void add_plane(self, Region *region, int thread, const ptrdiff_t *strides, const char *data, char *to,
                         ptrdiff_t plane, ptrdiff_t size, ptrdiff_t parts, int bytes, bint floating) noexcept nogil:

@@ -23,14 +23,15 @@ half as many pairs, which move between an array and the vectors as elements of t
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport (
     FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_gather_lanes, fc_gemm, fc_gemm_tile, fc_load_rows,
     fc_pack_panel, fc_product, fc_row_map, fc_scatter_lanes, fc_winograd, fc_winograd_kernels)
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport (
+    Region, region_enter, region_leave, region_poll, region_share, region_take)
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, channels_near, lines, run_of
 
@@ -311,21 +312,21 @@ cdef class Driver(Geometry):
         scratch.values_key = scratch.weights_group = scratch.patch_key = -1
 
     cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t share, start, stop, shares, unit = 1
-        cdef int t
+        cdef ptrdiff_t unit = 1
         if region.threads == 1:
             self.items(call, region, 0, 0, items)
             return
         # The items of a block share its values, so a thread takes whole blocks where there are enough to even out.
         if items // self.n_out_blocks >= 2 * region.threads:
             unit = self.n_out_blocks
-        items = items // unit
-        shares = min(items, 8 * <ptrdiff_t>region.threads)
-        for share in prange(shares, num_threads=region.threads, schedule="dynamic", chunksize=1):
-            t = threadid()
-            start = share * items // shares * unit
-            stop = (share + 1) * items // shares * unit
-            self.items(call, region, t, start, stop)
+        region_share(region, items // unit, True)
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid(), unit)
+
+    cdef void worker(self, Call *call, Region *region, int thread, ptrdiff_t unit) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start * unit, stop * unit)
 
     cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.own_bytes)

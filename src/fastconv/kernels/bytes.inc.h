@@ -143,10 +143,13 @@ FC_INLINE sums_u32 requantised(const fc_int8_store *store, ptrdiff_t pixel, ptrd
     return (sums_u32)(x + 12582912.0f) + (uint32_t)store->zero;
 }
 
-/* Four neighbouring pixels in one lane of their channel, the first one lowest. */
+/* Four neighbouring pixels in one lane of their channel, the first one where its memory begins. */
 FC_INLINE sums_u32 four_pixels(const fc_int8_store *store, ptrdiff_t pixel, ptrdiff_t o) {
-    return (requantised(store, pixel, o) & 0xff) | (requantised(store, pixel + 1, o) & 0xff) << 8 |
-           (requantised(store, pixel + 2, o) & 0xff) << 16 | requantised(store, pixel + 3, o) << 24;
+    sums_u32 four = {0};
+    FC_UNROLL
+    for (int i = 0; i < 4; i++)
+        four |= (requantised(store, pixel + i, o) & 0xff) << 8 * (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 3 - i : i);
+    return four;
 }
 
 /* Four words of each of FC_INT8_COLUMNS channels, to 16 bytes of each of `channels`. */

@@ -128,8 +128,11 @@ typedef struct {
 } FC_ID(where);
 
 FC_INLINE FC_ID(vec) FC_ID(finish)(FC_ID(vec) y, const fc_epilogue_tile *t, FC_ID(where) at, fc_activation activation) {
-    if (at.scale)
+    if (at.scale) {
         y *= t->along_row ? FC_ID(load)(at.scale) : FC_ID(all)(*at.scale);
+        /* Rounded before the bias is added, in every loop alike, and where the steps are a second pass in NumPy. */
+        FC_OPAQUE(y);
+    }
     if (at.bias)
         y += t->along_row ? FC_ID(load)(at.bias) : FC_ID(all)(*at.bias);
     if (at.residual)

@@ -12,6 +12,7 @@
  *     FC_INT8_PIXELS      its register tile
  *     FC_INT8_CHUNK
  *
+ * With FC_SMALL, nothing is unrolled and no function made anew for each use: small, and slow.
  * With FC_TABLE_ONLY, a level whose other kernels are those of the level before it in the same file.
  *
  * No system header may be included from here on: its inline functions would be compiled for the level too.

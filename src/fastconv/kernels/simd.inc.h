@@ -4,13 +4,19 @@
 #define FC_STRING_(a) #a
 #define FC_STRING(a) FC_STRING_(a)
 
+#ifdef FC_SMALL
+#define FC_INLINE static inline
+#else
 #define FC_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* A name of the type at hand: FC_ID(direct) is direct_f32 while FC_NAME is f32. */
 #define FC_ID(name) FC_PASTE(FC_PASTE(name, _), FC_NAME)
 
 /* Accumulators stay in registers only when every loop over them is unrolled. */
-#ifdef __clang__
+#ifdef FC_SMALL
+#define FC_UNROLL
+#elif defined(__clang__)
 #define FC_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define FC_UNROLL _Pragma("GCC unroll 32")

@@ -20,6 +20,7 @@ from .tiles import (
     channels_near,
     common,
     equal_share,
+    even_share,
     far_vectors,
     lanes_of,
     make_segments,
@@ -72,6 +73,7 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
     tile_columns = equal_share(x.out, _tunables.GEMM_TILE_PIXELS if flattened else _tunables.GEMM_TILE_COLUMNS, pixels)
     while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_rows -= 1
+    tile_rows = even_share(y.out, tile_rows)
     while tile_columns > pixels and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_columns = equal_share(x.out, tile_columns - 1, pixels)
     panel_bytes = problem.taps * panel * item

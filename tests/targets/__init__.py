@@ -1,0 +1,56 @@
+"""Other CPUs: what each is emulated as, what is run on it, and what cannot be."""
+
+from typing import NamedTuple
+
+
+class Target(NamedTuple):
+    """A CPU that qemu-user stands in for.
+
+    Attributes
+    ----------
+    emulator : str
+        Qemu's name of the instruction set.
+    cpu : str or None
+        Qemu's name of the model, or None for its default.
+    levels : tuple of str
+        The levels of fastconv that have to be there, the best first.
+    debian, compiler : str
+        Debian's name of the architecture, and the prefix of its cross compiler; empty for this machine's own programs.
+    environment : dict
+        Variables for the programs that run on it.
+    """
+
+    emulator: str
+    cpu: str | None
+    levels: tuple[str, ...]
+    debian: str = ""
+    compiler: str = ""
+    environment: dict[str, str] = {}  # noqa: RUF012, a tuple's default that nobody writes to
+
+
+# cortex-a72 is without pointer authentication, whose emulation takes most of the time.
+TARGETS = {
+    "aarch64": Target("aarch64", "cortex-a72", ("neon", "scalar"), "arm64", "aarch64-linux-gnu"),
+    "nehalem": Target("x86_64", "Nehalem-v1", ("x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Nehalem"}),
+    "haswell": Target(
+        "x86_64", "Haswell-v4", ("x86_v3", "x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Haswell"}
+    ),
+    "s390x": Target("s390x", None, ("scalar",), "s390x", "s390x-linux-gnu"),
+}
+
+# Every other file of tests is run, a new one too.
+OMITTED = {
+    "test_bench.py": "measures, and asks for the packages that are measured",
+    "test_docs.py": "runs examples, whose arithmetic the other files have",
+    "test_layers.py": "reads the sources, which are the same everywhere",
+    "test_patch.py": "is about Python objects, and starts an interpreter for most tests",
+    "test_peers.py": "is about Python objects, and starts an interpreter for most tests",
+    "test_run.py": "is about Python objects, and starts an interpreter for most tests",
+    "test_threads.py": "forks processes with threads, which qemu-user does not promise to survive",
+}
+
+# The short form: the level that runs, the bits that are kept, half precision and bytes.
+QUICK = ("test_levels.py", "test_golden.py", "test_half.py", "test_results.py", "test_quantised.py")
+
+# Tests of the files that are run, by file and name.
+UNSUITED: dict[str, str] = {}
