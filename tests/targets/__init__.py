@@ -16,6 +16,8 @@ class Target(NamedTuple):
         The levels of fastconv that have to be there, the best first.
     debian, compiler : str
         Debian's name of the architecture, and the prefix of its cross compiler; empty for this machine's own programs.
+    wheels : tuple of str
+        The platforms of the wheels that PyPI has for it, or none: ml_dtypes is not in Debian.
     environment : dict
         Variables for the programs that run on it.
     """
@@ -25,12 +27,20 @@ class Target(NamedTuple):
     levels: tuple[str, ...]
     debian: str = ""
     compiler: str = ""
+    wheels: tuple[str, ...] = ()
     environment: dict[str, str] = {}  # noqa: RUF012, a tuple's default that nobody writes to
 
 
 # cortex-a72 is without pointer authentication, whose emulation takes most of the time.
 TARGETS = {
-    "aarch64": Target("aarch64", "cortex-a72", ("neon", "scalar"), "arm64", "aarch64-linux-gnu"),
+    "aarch64": Target(
+        "aarch64",
+        "cortex-a72",
+        ("neon", "scalar"),
+        "arm64",
+        "aarch64-linux-gnu",
+        ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64"),
+    ),
     "nehalem": Target("x86_64", "Nehalem-v1", ("x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Nehalem"}),
     "haswell": Target(
         "x86_64", "Haswell-v4", ("x86_v3", "x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Haswell"}
