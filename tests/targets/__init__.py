@@ -58,13 +58,16 @@ OMITTED = {
     "test_interrupts.py": "times signals, which qemu keeps back",
     "test_layers.py": "reads the sources, which are the same everywhere",
     "test_leaks.py": "counts memory, which is qemu's there",
+    "test_lines.py": "measures, and asks for the packages that are measured",
     "test_patch.py": "is about Python objects, and starts an interpreter for most tests",
     "test_peers.py": "is about Python objects, and starts an interpreter for most tests",
+    "test_promises.py": "reads documents and names of tests",
     "test_run.py": "is about Python objects, and starts an interpreter for most tests",
     "test_targets.py": "is about this command",
     "test_threads.py": "forks processes with threads, which qemu-user does not promise to survive",
     "test_threads_elsewhere.py": "forks processes with threads, which qemu-user does not promise to survive",
     "test_tune.py": "measures, and keeps what it finds of this CPU",
+    "test_wheels.py": "is about the files that users install",
 }
 
 # The short form: the level that runs, the bits that are kept, half precision and bytes.
