@@ -25,9 +25,10 @@ x, w = np.ones((300, 300), np.float32), np.ones((15, 15), np.float32)
 layer, weights = np.ones((1, 64, 40, 40), np.float32), np.ones((64, 64, 3, 3), np.float32)
 
 def work(threads=2):
-    drivers_threads.forget_losses()  # or a busy machine would let fewer threads run
     for accuracy in ("default", "strict"):
+        drivers_threads.forget_losses()  # or a busy machine would let fewer threads run
         square = fastconv.conv(x, w, accuracy=accuracy, threads=threads)
+        drivers_threads.forget_losses()
         result = fastconv.conv(layer, weights, layout="NCHW", accuracy=accuracy, threads=threads)
         assert (np.rint(square) == 225).all() and (np.rint(result) == 576).all()
 """

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import _tunables
 from ._epilogue import ACTIVATIONS, SLOPE
 from ._errors import ConvError, ConvTypeError
 
@@ -179,6 +180,11 @@ class ConvProblem(NamedTuple):
         """Real additions and multiplications of the direct method."""
         real = 8 if self.dtype.kind == "c" else 2
         return real * self.taps * math.prod(self.out_shape)
+
+    @property
+    def thread_work(self) -> float:
+        """Multiply-adds of a call that asks whether threads pay, with what samples and results take beside them."""
+        return self.flops / 2 + _tunables.ELEMENT_WORK * (self.x_size + math.prod(self.out_shape))
 
 
 class Operands(NamedTuple):

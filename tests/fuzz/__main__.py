@@ -38,7 +38,9 @@ def main():
     parser.add_argument("--child", metavar="LIBRARY", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        run_here(options.child, options.level[0], options.at or 0, options.cases if options.at is None else 1, options.seed)
+        run_here(
+            options.child, options.level[0], options.at or 0, options.cases if options.at is None else 1, options.seed
+        )
         return
     with tempfile.TemporaryDirectory() as folder:
         if options.libfuzzer:
@@ -125,9 +127,8 @@ def run_libfuzzer(folder, seconds):
     # Conversions out of range are made on purpose, as the machines make them.
     common += ["-fno-sanitize=float-cast-overflow", "-fno-sanitize=function"]
     kernels = [path for path in sorted(KERNELS.glob("*.c")) if path.name != "scratch.c"]
-    flags = {path: ["-O1", "-std=c11", "-ffp-contract=fast"] for path in kernels} | dict.fromkeys(
-        CASES, ["-O1", "-std=gnu11", "-ffp-contract=off"]
-    )
+    flags = {path: ["-O1", "-std=c11", "-ffp-contract=fast"] for path in kernels}
+    flags |= {path: ["-O1", "-std=gnu11", "-ffp-contract=off"] for path in CASES}
 
     def compile_one(path):
         target = folder / f"{path.stem}.o"

@@ -29,7 +29,7 @@ def main():
     """Run the targets that the command line names; exit with the number of those that failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.targets", description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="target", help=f"of {', '.join(TARGETS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="a few minutes: each kernel, storage and level once")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: levels, kept bits, half precision, bytes")
     parser.add_argument("--skip", action="store_true", help="skip a target whose packages are not to be had")
     parser.add_argument("--no-install", dest="install", action="store_false", help="install no packages")
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="what is kept, %(default)s")
@@ -64,7 +64,7 @@ def outcome(name, options, pytest_options):
     folder = options.cache.resolve() / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        python, path = prepare(name, folder, options.install)
+        python, path = prepare(name, folder, options.quick, options.install)
     except Unavailable as error:
         return f"skipped: {error}"
     except subprocess.CalledProcessError:
@@ -77,7 +77,7 @@ def outcome(name, options, pytest_options):
     return f"{'passed' if done.returncode == 0 else 'FAILED'}, {spent}"
 
 
-def prepare(name, folder, install):
+def prepare(name, folder, quick, install):
     """Return the command of Python on a target, and the folders of its packages."""
     target = TARGETS[name]
     emulator = f"qemu-{target.emulator}-static"
@@ -88,7 +88,7 @@ def prepare(name, folder, install):
     if not target.debian:
         return [*command, sys.executable], os.environ.get("PYTHONPATH", "")
     root = make_root(target, folder, install)
-    built = cross_build(target, root, folder, install)
+    built = cross_build(target, root, folder, quick=quick, install=install)
     return [*command, "-L", str(root), str(root / "usr/bin/python3")], str(built)
 
 
@@ -101,6 +101,7 @@ def environment(name, folder, python, path):
         **TARGETS[name].environment,
         "FASTCONV_TARGET": name,
         "FASTCONV_TARGET_PYTHON": str(script),
+        "FASTCONV_TEST_PATIENCE": "20",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
         "PYTHONPATH": path,
         "PYTHONPYCACHEPREFIX": str(folder / "pycache"),

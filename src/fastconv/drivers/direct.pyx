@@ -84,7 +84,7 @@ cdef class Driver(Geometry):
         self.can_read_plain, self.out_copies = plan.can_read_plain, plan.out_copies
         self.inside_y0, self.inside_y1 = plan.inside_y
         self.inside_x0, self.inside_x1 = plan.inside_x
-        self.work = problem.flops / 2.0
+        self.work = problem.thread_work
         self.weights_bytes = self.out_block * self.channels * self.taps * self.computed_bytes
         self.thread_bytes = (
             lines(sizeof(Scratch))

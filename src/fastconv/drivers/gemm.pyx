@@ -75,7 +75,7 @@ cdef class Driver(Geometry):
         self.n_chunks = (self.x.out + self.tile_columns - 1) // self.tile_columns
         self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
-        self.work = problem.flops / 2.0
+        self.work = problem.thread_work
         self.stage_bytes = self.residual_bytes = 0
         if self.casts or self.has_epilogue:
             self.stage_bytes = self.panel * self.tile_rows * self.tile_columns * self.computed_bytes

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <time.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -119,12 +120,12 @@ static void fc_watch(void) {
 }
 
 static int fc_pools_now(void) { return atomic_load(&fc_pools); }
-static ptrdiff_t fc_pool(void) { return (char *)pthread_getspecific(fc_pool_key) - (char *)0; }
+static ptrdiff_t fc_pool(void) { return (intptr_t)pthread_getspecific(fc_pool_key); }
 
 static void fc_pool_set(ptrdiff_t threads) {
     if (fc_pool() == 0)
         atomic_fetch_add(&fc_pools, 1);
-    pthread_setspecific(fc_pool_key, (char *)0 + threads);
+    pthread_setspecific(fc_pool_key, (void *)(intptr_t)threads);
 }
 
 static pthread_mutex_t fc_gate = PTHREAD_MUTEX_INITIALIZER;

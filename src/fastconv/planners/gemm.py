@@ -20,6 +20,7 @@ from .tiles import (
     channels_near,
     common,
     equal_share,
+    even_share,
     far_vectors,
     lanes_of,
     make_segments,
@@ -72,6 +73,7 @@ def plan_channels(problem: ConvProblem, level: str) -> Choice:
     tile_columns = equal_share(x.out, _tunables.GEMM_TILE_PIXELS if flattened else _tunables.GEMM_TILE_COLUMNS, pixels)
     while tile_rows > 1 and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_rows -= 1
+    tile_rows = even_share(y.out, tile_rows)
     while tile_columns > pixels and packed_bytes(tile_rows, tile_columns) > _tunables.GEMM_PACKED_BYTES:
         tile_columns = equal_share(x.out, tile_columns - 1, pixels)
     panel_bytes = problem.taps * panel * item
@@ -127,7 +129,10 @@ def work_of(problem: ConvProblem, level: str, plan: GemmPlan, layout: dict[str, 
     passes = images / problem.groups * tiles
     elements = problem.groups * problem.taps * (panels * vectors + last) * lanes
     if not problem.planned:
-        work["gemm.weights"] = elements / lanes
+        # Vectors that output channels do not fill are packed one by one, and so are those that have none.
+        whole = panels * vectors + rest // lanes
+        work["gemm.weights"] = problem.groups * problem.taps * whole
+        work["gemm.odd_weights"] = problem.groups * problem.taps * (-(-problem.channels_out // panel) * vectors - whole)
     # Blocks of output channels go around all tiles, so a tile is packed again for each, if there are several.
     packing = pack_work(problem, level, plan.axes, layout, blocks if passes > 1 else 1)
     work["gemm.far_weights"] = far_vectors(problem, level, elements)

@@ -104,8 +104,10 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
     items *= -(-y.out // tile_rows) * -(-x.out // tile_columns)
     sums = tile_rows * -(-tile_columns // lanes) * lanes * item
     register_rows = sizes["pixels_rows"]
+    # Where nothing is unrolled once more for them, blocks of output channels cost next to nothing.
+    few = _tunables.PIXELS_FEW_ITEMS + (max(items, 1) - 1 if pointwise else 0)
     out_block = min(
-        -(-problem.channels_out // max(_tunables.PIXELS_FEW_ITEMS // max(items, 1), 1)),
+        -(-problem.channels_out // max(few // max(items, 1), 1)),
         _tunables.PIXELS_SUMS_BYTES // sums,
     )
     out_block = max(out_block, _tunables.PIXELS_OUT_BLOCK)

@@ -333,6 +333,14 @@ def share_of(total: int, part: int) -> int:
     return total // max(part, 1)
 
 
+def even_share(total: int, most: int) -> int:
+    """Return an equal share of `total`, at most `most`, such that two threads get as many where shares are few."""
+    shares = -(-total // max(most, 1))
+    if 1 < shares < _tunables.FEW_SHARES:
+        shares += shares % 2
+    return max(-(-total // max(shares, 1)), 1)
+
+
 def equal_share(total: int, most: int, unit: int) -> int:
     """Return an equal share of `total`, at most `most` or one unit; whole units where there are several shares."""
     if total <= most:
