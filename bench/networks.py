@@ -276,17 +276,18 @@ def transposed_torch(y: NDArray, w: NDArray, layer: Layer) -> Ways:
 
 
 def _transposed_options(layer: Layer) -> dict[str, Any]:
-    return {"stride": layer.stride, "padding": layer.pad, "output_padding": layer.output_padding}
+    geometry = {"stride": layer.stride, "padding": layer.pad, "dilation": layer.dilation, "groups": layer.groups}
+    return {**geometry, "output_padding": layer.output_padding}
 
 
 def gradient_fastconv(x: NDArray, w: NDArray, layer: Layer, wrt: str) -> Work:
     """fastconv's gradient with respect to the "input" or the "weight"."""
     import fastconv
 
-    grad = result_gradient(layer)
+    grad, geometry = result_gradient(layer), (layer.stride, layer.pad, layer.dilation, layer.groups)
     if wrt == "input":
-        return lambda: fastconv.nn.grad.conv2d_input(x.shape, w, grad, layer.stride, layer.pad)
-    return lambda: fastconv.nn.grad.conv2d_weight(x, w.shape, grad, layer.stride, layer.pad)
+        return lambda: fastconv.nn.grad.conv2d_input(x.shape, w, grad, *geometry)
+    return lambda: fastconv.nn.grad.conv2d_weight(x, w.shape, grad, *geometry)
 
 
 def gradient_torch(x: NDArray, w: NDArray, layer: Layer, wrt: str) -> Ways:
@@ -295,7 +296,7 @@ def gradient_torch(x: NDArray, w: NDArray, layer: Layer, wrt: str) -> Ways:
 
     images, grads = _in_both_layouts(torch.from_numpy(x)), _in_both_layouts(torch.from_numpy(result_gradient(layer)))
     weight = torch.from_numpy(w)
-    steps = (None, [layer.stride] * 2, [layer.pad] * 2, [1, 1], False, [0, 0], 1)
+    steps = (None, [layer.stride] * 2, [layer.pad] * 2, [layer.dilation] * 2, False, [0, 0], layer.groups)
     wanted = [wrt == "input", wrt == "weight", False]
 
     def theirs(layout: str) -> Work:

@@ -1,4 +1,4 @@
-"""A good call of every public function that takes arrays, for tests which spoil it in all ways."""
+"""Good calls of every public function that takes arrays and of every driver, for tests which spoil them in all ways."""
 
 import inspect
 from collections.abc import Callable
@@ -21,6 +21,7 @@ WITHOUT_ARRAYS = {
     "patched",
     "set_num_threads",
     "show_config",
+    "tune",
     "unpatch",
 }
 
@@ -151,6 +152,66 @@ def make_calls():
 
 
 CALLS = make_calls()
+
+
+LAYER_PAIR = {"x": numbers((2, 32, 30, 31)), "w": numbers((32, 32, 3, 3), seed=1), "layout": "NCHW"}
+FEW = {"x": LAYER_PAIR["x"][:, :3].copy(), "w": LAYER_PAIR["w"][:, :3].copy(), "layout": "NCHW"}
+DEEP = {"x": numbers((2, 32, 40, 41)), "w": numbers((32, 1, 3, 3), seed=1), "layout": "NCHW", "groups": 32}
+LAST = DEEP | {"x": np.ascontiguousarray(np.moveaxis(DEEP["x"], 1, -1)), "layout": "NHWC"}
+LARGE = {"x": numbers((300, 310)), "w": numbers((31, 31), seed=1)}
+FINISH = {"scale": numbers(32), "residual": numbers((2, 32, 28, 29)), "activation": "relu"}
+
+
+def typed(arguments, dtype):
+    """Return arguments whose arrays are of another dtype."""
+    return {name: value.astype(dtype) if isinstance(value, np.ndarray) else value for name, value in arguments.items()}
+
+
+def make_algorithms():
+    """Return calls, with enough work for two threads, that go through every driver."""
+    conv, filters = fastconv.conv, ndimage
+    volume = numbers((30, 31, 32))
+    pair = {"in1": LARGE["x"].astype("i4"), "in2": LARGE["w"].astype("i4")}
+    made = {
+        "direct": (conv, LAYER_PAIR | {"algorithm": "direct"}),
+        "gemm": (conv, LAYER_PAIR | {"algorithm": "gemm"}),
+        "winograd": (conv, LAYER_PAIR | {"algorithm": "winograd"}),
+        "winograd, channels last": (
+            conv,
+            LAYER_PAIR | {"x": LAST["x"], "layout": "NHWC", "algorithm": "winograd", "accuracy": "fast"},
+        ),
+        "fft": (conv, LARGE | {"algorithm": "fft"}),
+        "fft, complex": (conv, typed(LARGE, "c8") | {"algorithm": "fft"}),
+        "fft, integers": (signal.fftconvolve, pair),
+        "reference": (conv, {"x": LARGE["x"][:9, :10], "w": LARGE["w"][:3, :3], "algorithm": "reference"}),
+        "depthwise": (conv, DEEP),
+        "depthwise, channels last": (conv, LAST),
+        "pixels": (conv, FEW | {"stride": 2}),
+        "pointwise": (conv, LAYER_PAIR | {"w": numbers((32, 32, 1, 1), seed=1)}),
+        "half": (conv, typed(LAYER_PAIR, "f2")),
+        "complex": (conv, typed(FEW, "c8")),
+        "integers": (conv, typed(FEW, "i2")),
+        "saturated": (conv, {"x": LARGE["x"].astype("i2"), "w": LARGE["w"][:3].astype("i2"), "overflow": "saturate"}),
+        "epilogue": (conv, LAYER_PAIR | FINISH),
+        "gradients": (fastconv.conv_grad, LAYER_PAIR | {"grad": numbers((2, 32, 28, 29), seed=2)}),
+        "gradients, strided": (
+            fastconv.conv_grad,
+            LAYER_PAIR | {"grad": numbers((2, 32, 14, 15), seed=2), "stride": 2, "boundary": "edge"},
+        ),
+        "phases": (fastconv.conv_transpose, LAYER_PAIR | {"stride": 2}),
+        "separable": (filters.gaussian_filter, {"input": LARGE["x"], "sigma": 3}),
+        "separable, integers": (filters.sobel, {"input": LARGE["x"].astype("u1")}),
+        "boxes": (filters.uniform_filter, {"input": LARGE["x"], "size": 9}),
+        "separable, three axes": (filters.gaussian_filter, {"input": volume, "sigma": 2}),
+        "quantised": (nn.conv_integer, {name: LAYER_PAIR[name].astype("i1") for name in ("x", "w")}),
+    }
+    return {
+        name: Call(function, arguments | {"threads": 2}, names_of(function))
+        for name, (function, arguments) in made.items()
+    }
+
+
+ALGORITHMS = make_algorithms()
 
 
 def public_functions():

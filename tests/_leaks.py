@@ -1,7 +1,7 @@
 """Makes calls, half of which fail, and says what memory they left behind; see test_leaks.py.
 
-``python tests/_leaks.py CALLS`` prints, as JSON, what was in use at several times: calls made, bytes allocated, Python's
-blocks, KiB of memory; and whether the arguments have the references that they had.
+``python tests/_leaks.py CALLS`` prints, as JSON, what was in use at several times: calls made, bytes allocated,
+Python's blocks, KiB of memory; and whether the arguments have the references that they had.
 """
 
 import ctypes
@@ -19,10 +19,8 @@ WARM_UP = 3  # rounds: caches of plans and of small arrays fill
 class Mallinfo(ctypes.Structure):
     """What glibc says about its memory."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    )
+    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names)
 
 
 def in_use():

@@ -18,6 +18,8 @@ REALS = ("float16", "float32", "float64", "longdouble")
 COMPLEXES = ("complex64", "complex128", "clongdouble")
 # Levels that have the kernels of x86_v4 but for quantised convolutions.
 ONLY_BYTES = ("x86_v4_amx", "x86_v4_vnni")
+# How much longer than usual a Python may take: an emulated CPU is slow.
+PATIENCE = float(os.environ.get("FASTCONV_TEST_PATIENCE", "1"))
 DTYPES = ("bool", *INTEGERS, *REALS, *COMPLEXES)
 
 
@@ -93,7 +95,7 @@ def run_python(code, *, timeout=60, **environment):
         env=inherited | environment,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=PATIENCE * timeout,
         check=False,
     )
 

@@ -334,6 +334,7 @@ print("alive")
         "fastconv.signal.convolve2d(np.broadcast_to(one, (2**30, 2**30)), np.ones((3, 3)))",
     ],
 )
+@pytest.mark.unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory, as Linux counts it")
 def test_calls_beyond_memory(call):
     done = run_python(LIMITED.format(call=call))

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench import agreement, filters, layers, peers
 from bench.cases import FilterCase, LayerCase, NamedCase
 from bench.targets import child, draw, random_rows
-from bench.targets.row import Contest, Row, in_the_running
-from bench.timing import Effort, Timed, race
+from bench.targets.row import Contest, Row
+from bench.timing import Effort, Timed, in_the_running, race
 
 LAYERS = layers.load()
 
@@ -40,14 +40,14 @@ def silent(_: str) -> None:
 
 def test_layer_names_are_unique():
     names = [layer.name for layer in LAYERS]
-    assert len(set(names)) == len(names) == 28
+    assert len(set(names)) == len(names) == 35
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_layer_has_outputs_and_fitting_groups(layer):
     assert min(layer.y_shape) >= 1
     assert layer.c_in % layer.groups == layer.c_out % layer.groups == 0
-    assert layer.tags & {"cnn", "depthwise"}
+    assert layer.tags & {"cnn", "depthwise", "transpose", "grad"}
     assert ("depthwise" in layer.tags) == (layer.groups == layer.c_in)
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # The compiled modules too; to import a __main__ is to run it.
 MODULES = ["fastconv", *(found.name for found in pkgutil.walk_packages(fastconv.__path__, "fastconv."))]
 # Modules of the benchmark that need nothing but NumPy.
-BENCH = ["bench.layers", "bench.targets.row"]
+BENCH = ["bench.layers", "bench.lines.work", "bench.signals", "bench.targets.row"]
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES + BENCH if not name.endswith("__main__")])

@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 import pytest
+from _calls import ALGORITHMS, CALLS
 from _tools import assert_same_bits, fused_levels
 
 import fastconv
@@ -79,6 +80,7 @@ def operands(layer, dtype):
     return noise(x_shape, dtype), noise(w_shape, dtype, 1), noise(w_shape[0], dtype, 2), options
 
 
+@pytest.mark.promise
 @cases
 def test_any_number_of_threads(algorithm, dtype, layer):
     x, w, bias, options = operands(layer, dtype)
@@ -86,9 +88,26 @@ def test_any_number_of_threads(algorithm, dtype, layer):
     expected = fastconv.conv(x, w, threads=1, **options)
     last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
     expected_last = fastconv.conv(last, w, threads=1, **options | {"layout": "NHWC"})
-    for threads in (2, 3, 7):
+    for threads in (2, 3, 7, 64):
         same(fastconv.conv(x, w, threads=threads, **options), expected)
         same(fastconv.conv(last, w, threads=threads, **options | {"layout": "NHWC"}), expected_last)
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize("name", [*CALLS, *ALGORITHMS])
+def test_any_number_of_threads_in_every_function_and_driver(name):
+    call = CALLS.get(name) or ALGORITHMS[name]
+    if "threads" not in call.names:
+        return
+    arrays = {array: call.arguments[array] for array in call.arrays()}
+    noisy = {
+        array: noise(x.shape, x.dtype, seed) for seed, (array, x) in enumerate(arrays.items()) if x.dtype.kind in "fc"
+    }
+    expected = call(**noisy, threads=1)
+    for threads in (2, 3, 7, 64):
+        actual = call(**noisy, threads=threads)
+        for one, other in zip(*((r if isinstance(r, tuple) else (r,)) for r in (actual, expected)), strict=True):
+            same(one, other)
 
 
 @pytest.mark.parametrize("accuracy", ["default", "fast", "strict"])

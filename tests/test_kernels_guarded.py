@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _calls import ALGORITHMS, CALLS
 from _guard import Fence
 from _tools import BOUNDARIES, data, run_python
 
@@ -46,6 +47,7 @@ def test_a_fence_kills(side, outside, action):
     code = f"""
 import ctypes, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
+from _calls import ALGORITHMS, CALLS
 from _guard import Fence
 array = Fence(100).array((64,), "u1", {side!r})
 array[...] = 7
@@ -200,6 +202,30 @@ def test_results_that_are_allocated(level):
         for _ in range(2):
             assert np.array_equal(nn.conv2d(fenced, w, padding=1), expected)
             assert np.array_equal(plan(fenced), expected)
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize("name", [*CALLS, *ALGORITHMS])
+def test_every_function_and_driver(level, name):
+    """Inputs and results of every public function, and of calls that go through every driver."""
+    call = CALLS.get(name) or ALGORITHMS[name]
+    wanted = call()
+    fences = {array: Fence(call.arguments[array].nbytes) for array in call.arrays()}
+    writes = "out" in call.names and isinstance(wanted, np.ndarray)
+    result = Fence(wanted.nbytes) if writes else None
+    for side in SIDES:
+        arguments = {array: fence.put(call.arguments[array], side) for array, fence in fences.items()}
+        if writes:
+            arguments["out"] = result.array(wanted.shape, wanted.dtype, side)
+            arguments["out"].view(np.uint8)[...] = 0xFF
+        actual = call(**arguments)
+        for one, other in zip(parts_of(actual), parts_of(wanted), strict=True):
+            assert np.array_equal(one, other), side
+
+
+def parts_of(result):
+    """Return the arrays of a result."""
+    return result if isinstance(result, tuple) else (result,)
 
 
 def test_inputs_in_read_only_memory(level):

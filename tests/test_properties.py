@@ -86,7 +86,7 @@ def flipped(draw):
 
 def identity(draw):
     """A kernel that is 1 in one place gives the image as it is seen from there."""
-    x, w, rank = draw(pairs())
+    x, w, _ = draw(pairs())
     at = tuple(draw(st.integers(0, k - 1)) for k in w.shape)
     w = np.zeros_like(w)
     w[at] = 1

@@ -160,6 +160,15 @@ def test_the_command(capsys, wisdom, monkeypatch):
     assert "wisdom.json" in capsys.readouterr().err
 
 
+def test_the_configuration_says_what_is_in_use(capsys, wisdom):
+    fastconv.show_config()
+    assert f"tuning    as shipped ({wisdom})" in capsys.readouterr().out
+    put(wisdom, file_of())
+    _wisdom.forget()
+    fastconv.show_config()
+    assert f"tuning    of this CPU ({wisdom})" in capsys.readouterr().out
+
+
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
@@ -417,5 +426,8 @@ def test_a_race_ends_in_time_and_finds_the_fastest():
     assert times == pytest.approx([2e-3, 1e-3, 0.5])
     # The slow one ran twice, to be known, and no more.
     assert 1.0 < now[0] < 1.3
+    assert _measure.race([], 0.2, clock) == []
+    # A clock that does not move says nothing, but comes to an end.
+    assert _measure.race([takes(1.0), takes(2.0)], 0.2, lambda: 0.0) == [0.0, 0.0]
     now[0] = 0.0
     assert _measure.race([takes(10.0), takes(1.0)], 0.2, clock) == [pytest.approx(10.0), math.inf]

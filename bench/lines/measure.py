@@ -151,6 +151,8 @@ class Worker:
         if not answer:
             raise WorkerEndedError(f"the process ended: {self.process.wait()}")
         self.process.send_signal(signal.SIGSTOP)
+        # A signal is on its way for a while; the next one to be asked must not meet this one at work.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return json.loads(answer)
 
     def end(self) -> None:
@@ -183,7 +185,8 @@ class Apart:
         """Open the line in every worker, then take samples by turns."""
         entries: dict[str, Timed] = {}
         refused: dict[str, str] = {}
-        for library in self.libraries:
+        offered = line.prepare().makers
+        for library in filter(offered.__contains__, self.libraries):
             answer = self._ask(library, "open", line.group, line.name, self.effort.sample_seconds)
             refused |= answer["refused"]
             for way, seconds in answer["first"].items():

@@ -174,6 +174,7 @@ def _scipy_convolution(x: NDArray, w: NDArray, mode: str, group: str) -> Ways:
     if x.ndim == 2:
         ways["scipy convolve2d"] = partial(scipy.signal.convolve2d, x, w, mode)
     if group == "tiny":
+        # What sets up a transform takes longer than the whole of such a call.
         return ways
     for name in ("fftconvolve", "oaconvolve"):
         ways[f"scipy {name}"] = partial(getattr(scipy.signal, name), x, w, mode)

@@ -47,6 +47,7 @@ IN_PROCESS: dict[str, Group] = {
     "half": network_rows.half,
     "int8": network_rows.int8,
     "overhead": network_rows.overhead,
+    "accuracy": network_rows.accuracy,
 }
 FRESH_PROCESSES: dict[str, Group] = {
     "threads": process_rows.threads,

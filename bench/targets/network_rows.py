@@ -23,6 +23,7 @@ DTYPES = {"float64": 2.0, "complex64": 2.0}
 HALF_TARGET = 0.8
 INT8_TARGET = 0.8
 OVERHEAD_TARGET_US = 2.0
+ERROR_TARGET_PPM = 1.0
 
 # (what, shape of x, shape of w, padding)
 RANKS = (
@@ -118,6 +119,20 @@ def overhead(effort: Effort) -> Iterator[Row]:
     seconds = min(repeat(lambda: plan(x), number=calls, repeat=50 if effort is FULL else 10)) / calls
     line = "call of a plan, 1x8x8x8 with 3x3 to 8 channels"
     yield Row(line, "plan", seconds * 1e6, "us", OVERHEAD_TARGET_US, at_least=False, seconds=seconds)
+
+
+def accuracy(effort: Effort) -> Iterator[Row]:
+    """How far layers are from float64: the error's root mean square over the standard deviation of the result."""
+    import fastconv
+
+    for layer in load("cnn") if effort is FULL else load("int8"):
+        x, w = networks.layer_arrays(layer)
+        options = (layer.stride, layer.pad, layer.dilation, layer.groups)
+        truth = fastconv.nn.conv2d(x.astype("d"), w.astype("d"), None, *options, accuracy="strict")
+        for layout, call in networks.planned(x, w, layer).items():
+            error = float(np.sqrt(np.mean((call() - truth) ** 2)) / truth.std()) * 1e6
+            line = "error of the default accuracy over float64, rms over the standard deviation"
+            yield Row(line, f"{layout} {layer.name}", error, "ppm", ERROR_TARGET_PPM, at_least=False)
 
 
 def _planned_row(line: str, layer: Layer, target: float | None, effort: Effort) -> Row:

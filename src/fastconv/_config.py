@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 
+from . import _wisdom
 from .drivers import levels, threads
 
 
@@ -22,6 +23,7 @@ def show_config() -> None:
     # Takes 20 ms to import, which `import fastconv` should not.
     from importlib.metadata import version
 
+    tuned = bool(_wisdom.known(levels.current()).constants)
     openmp = threads.openmp_version()
     available, built = ", ".join(levels.available()), ", ".join(levels.compiled())
     rows = {
@@ -29,6 +31,7 @@ def show_config() -> None:
         "level": f"{levels.current()} (available: {available}; built: {built})",
         "threads": f"{threads.get_num_threads()}",
         "OpenMP": f"{openmp}" if openmp else "none, one thread",
+        "tuning": f"{'of this CPU' if tuned else 'as shipped'} ({_wisdom.path() or 'no file'})",
         "compiler": levels.compiler(),
         "NumPy": np.__version__,
         "Python": f"{platform.python_implementation()} {sys.version.split()[0]}",

@@ -1,4 +1,4 @@
-"""Layers made up at random, as networks have them: what a cost model is fitted to and checked with."""
+"""Layers and filters made up at random: what a cost model is fitted to and checked with."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Layer:
     x_shape: tuple[int, ...]
     w_shape: tuple[int, ...]
     dtype: str
-    layout: str
+    layout: str | None
     stride: int
     dilation: int
     groups: int
-    padding: tuple[int, int]
+    padding: tuple[int, ...]
     planned: bool
 
     def problem(self) -> _problem.ConvProblem:
@@ -46,7 +46,7 @@ class Layer:
         """Show it in a line."""
         more = [f"{name} {value}" for name in ("stride", "dilation", "groups") if (value := getattr(self, name)) > 1]
         x, w = ("x".join(map(str, shape)) for shape in (self.x_shape, self.w_shape))
-        words = [self.dtype, self.layout, x, "*", w, f"pad {self.padding[0]},{self.padding[1]}", *more]
+        words = [self.dtype, self.layout or "filter", x, "*", w, f"pad {','.join(map(str, self.padding))}", *more]
         return " ".join([*words, "planned" if self.planned else "plain"])
 
 
@@ -54,7 +54,8 @@ def layers(seed: int, most_flops: float) -> Iterator[Layer]:
     """Make up layers without end; the same ones for the same seed.
 
     Channels are 1 to 512, sizes 1 to 224, kernels 1 to 11, with strides, dilations, groups and depthwise layers, in
-    either layout, in float32 and some in float64.
+    either layout, in float32 and some in float64. One in eight is a filter without channels, of a signal, an image or a
+    volume.
 
     Examples
     --------
@@ -62,15 +63,28 @@ def layers(seed: int, most_flops: float) -> Iterator[Layer]:
     >>> next(layers(5, 1e9)) == next(layers(5, 1e9))
     True
     """
-    rng = np.random.default_rng(seed)
+    networks, filters = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    number = 0
     while True:
-        layer = _draw(rng)
+        layer = _filter(filters) if number % 8 == 7 else _draw(networks)
         if layer is None:
             continue
         problem = layer.problem()
         elements = max(problem.x_size, math.prod(problem.out_shape))
         if 0 not in problem.out_shape and problem.flops <= most_flops and elements <= MOST_ELEMENTS:
+            number += 1
             yield layer
+
+
+def _filter(rng: np.random.Generator) -> Layer | None:
+    """Make up a filter, or none where the kernel would not fit."""
+    rank = int(rng.choice((1, 2, 3), p=(0.4, 0.45, 0.15)))
+    most_samples, most_taps = ((1e6, 600), (1500, 40), (100, 9))[rank - 1]
+    n, k = (round(math.exp(rng.uniform(math.log(3), math.log(most)))) for most in (most_samples, most_taps))
+    dtype = "float64" if rng.random() < 0.4 else "float32"
+    if k > n:
+        return None
+    return Layer((n,) * rank, (k,) * rank, dtype, None, 1, 1, 1, ((k - 1) // 2,) * rank, bool(rng.random() < 0.5))
 
 
 def _draw(rng: np.random.Generator) -> Layer | None:

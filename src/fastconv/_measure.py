@@ -45,10 +45,11 @@ def race(calls: Sequence[Call], seconds: float, clock: Clock = perf_counter) -> 
         # The first call may find the caches cold and memory unmapped.
         best[i] = min(elapsed(call, 1, clock), elapsed(call, 1, clock))
     repeats = [max(int(_tunables.SAMPLE_SECONDS / max(one, 1e-7)), 1) for one in best]
-    for turn in range(_tunables.MOST_ROUNDS):
+    for turn in range(_tunables.MOST_ROUNDS if calls else 0):
         # At first a sample may be unlucky.
         most = _tunables.FAR_BEHIND * (4 if turn < _tunables.FIRST_ROUNDS else 1) * min(best)
-        racing = [i for i in range(len(calls)) if best[i] < most]
+        # A coarse clock may say 0.
+        racing = [i for i in range(len(calls)) if best[i] <= most]
         # Another one first in every round: nobody always follows the one that leaves the worst cache.
         for i in racing[turn % len(racing) :] + racing[: turn % len(racing)]:
             if clock() > end:

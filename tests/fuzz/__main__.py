@@ -127,9 +127,8 @@ def run_libfuzzer(folder, seconds):
     # Conversions out of range are made on purpose, as the machines make them.
     common += ["-fno-sanitize=float-cast-overflow", "-fno-sanitize=function"]
     kernels = [path for path in sorted(KERNELS.glob("*.c")) if path.name != "scratch.c"]
-    flags = {path: ["-O1", "-std=c11", "-ffp-contract=fast"] for path in kernels} | dict.fromkeys(
-        CASES, ["-O1", "-std=gnu11", "-ffp-contract=off"]
-    )
+    flags = {path: ["-O1", "-std=c11", "-ffp-contract=fast"] for path in kernels}
+    flags |= {path: ["-O1", "-std=gnu11", "-ffp-contract=off"] for path in CASES}
 
     def compile_one(path):
         target = folder / f"{path.stem}.o"

@@ -49,8 +49,8 @@ OMITTED = {
     "test_threads.py": "forks processes with threads, which qemu-user does not promise to survive",
 }
 
-# The short form: every kernel, storage and level once, and the bits that are kept.
-QUICK = ("test_levels.py", "test_golden.py", "test_half.py", "test_quantised.py", "test_kernels_guarded.py")
+# The short form: the level that runs, the bits that are kept, half precision and bytes.
+QUICK = ("test_levels.py", "test_golden.py", "test_half.py", "test_results.py", "test_quantised.py")
 
 # Tests of the files that are run, by file and name.
 UNSUITED: dict[str, str] = {}

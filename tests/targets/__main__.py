@@ -29,7 +29,7 @@ def main():
     """Run the targets that the command line names; exit with the number of those that failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.targets", description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="target", help=f"of {', '.join(TARGETS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="a few minutes: each kernel, storage and level once")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: levels, kept bits, half precision, bytes")
     parser.add_argument("--skip", action="store_true", help="skip a target whose packages are not to be had")
     parser.add_argument("--no-install", dest="install", action="store_false", help="install no packages")
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="what is kept, %(default)s")
@@ -101,6 +101,7 @@ def environment(name, folder, python, path):
         **TARGETS[name].environment,
         "FASTCONV_TARGET": name,
         "FASTCONV_TARGET_PYTHON": str(script),
+        "FASTCONV_TEST_PATIENCE": "20",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
         "PYTHONPATH": path,
         "PYTHONPYCACHEPREFIX": str(folder / "pycache"),

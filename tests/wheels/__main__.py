@@ -24,7 +24,7 @@ from tests.wheels.elf import weaknesses
 
 PROJECT = Path(__file__).parents[2]
 # Without libgomp, which auditwheel adds.
-MOST_BYTES = 2_000_000
+MOST_BYTES = 2_500_000
 # No wheels of NumPy 1.26 are for later interpreters.
 OLD_NUMPY, LAST_FOR_OLD = "numpy==1.26.*", (3, 12)
 LEVELS = {
@@ -122,7 +122,9 @@ def make_wheel(tools, python, source):
     own = source.parent / "python"
     run(python, "-m", "venv", own)
     run(tools / "pip", "--python", own / "bin" / "python", "install", "--quiet", "build")
-    run(own / "bin" / "python", "-m", "build", "--wheel", "--outdir", source.parent / "dist", source)
+    # Not as the interpreter was linked, which may name folders of this machine.
+    linker = f"LDSHARED={os.environ.get('CC', 'cc')} -shared"
+    run("env", linker, own / "bin" / "python", "-m", "build", "--wheel", "--outdir", source.parent / "dist", source)
     return next((source.parent / "dist").iterdir())
 
 

@@ -94,8 +94,8 @@ static void FC_ID(load)(void *dst, ptrdiff_t dst_pitch, const char *plane, const
     }
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         FC_ID(computed) *row = (FC_ID(computed) *)dst + r * dst_pitch;
-        const char *src = plane + row_offset[r];
         if (row_offset[r] > FC_ZERO_ROW) {
+            const char *src = plane + row_offset[r];
             FC_ID(load_run_of)(row, src, stride_bytes, map);
             if (map->runs_only)
                 continue;

@@ -137,8 +137,10 @@ def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str
         "direct.tile": images * len(heights) * len(widths),
         "direct.plane": register_tiles * planes,
         "direct.product": register_tiles * problem.taps * max(accumulators, _tunables.LATENCY_STEPS),
-        "direct.load": vectors * reached * x.k,
     }
+    # A kernel of one row shares its loads between neighbouring vectors.
+    if planes != 1 or plan.planes[0, 2] > 1 or x.k == 1 or x.dilation > 1 or x.stride > 1:
+        work["direct.load"] = vectors * reached * x.k
     if x.out % lanes:
         # The slack of packed tiles is cleared at every call.
         work["direct.clear"] = plan.channel_pitch * problem.channels / lanes

@@ -16,7 +16,19 @@ from .._problem import Axis, ConvProblem
 from ..drivers import fft, levels
 from .direct import plan_direct
 from .reference import plan_reference
-from .tiles import COMPUTE, Choice, Compute, Segments, TilePlan, common, packed_layout, too_large, two_axes
+from .tiles import (
+    COMPUTE,
+    Choice,
+    Compute,
+    Segments,
+    TilePlan,
+    arrays_work,
+    common,
+    pack_work,
+    packed_layout,
+    too_large,
+    two_axes,
+)
 
 
 class Transform(NamedTuple):
@@ -78,7 +90,9 @@ def plan_fft(problem: ConvProblem, level: str) -> Choice:
     if shape is None:
         return Choice("fft", refusal="spectra that are too many or too large")
     tiles = make_plan(problem, level, compute, axes, shape, lanes)
-    return Choice.of("fft", fft.Driver(problem, tiles), tiles, work_of(problem, axes, shape, lanes))
+    work = work_of(problem, axes, shape, lanes) | arrays_work(problem, level, "fft.arrays")
+    layout = {name: getattr(tiles, name) for name in ("tile_rows", "tile_columns", "row_count", "column_span")}
+    return Choice.of("fft", fft.Driver(problem, tiles), tiles, work | pack_work(problem, level, tiles.axes, layout))
 
 
 def refuse(problem: ConvProblem) -> str:

@@ -129,7 +129,10 @@ def work_of(problem: ConvProblem, level: str, plan: GemmPlan, layout: dict[str, 
     passes = images / problem.groups * tiles
     elements = problem.groups * problem.taps * (panels * vectors + last) * lanes
     if not problem.planned:
-        work["gemm.weights"] = elements / lanes
+        # Vectors that output channels do not fill are packed one by one, and so are those that have none.
+        whole = panels * vectors + rest // lanes
+        work["gemm.weights"] = problem.groups * problem.taps * whole
+        work["gemm.odd_weights"] = problem.groups * problem.taps * (-(-problem.channels_out // panel) * vectors - whole)
     # Blocks of output channels go around all tiles, so a tile is packed again for each, if there are several.
     packing = pack_work(problem, level, plan.axes, layout, blocks if passes > 1 else 1)
     work["gemm.far_weights"] = far_vectors(problem, level, elements)
