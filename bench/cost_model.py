@@ -86,7 +86,7 @@ def report(measured: Sequence[Result]) -> bool:
 
 def fit(measured: Sequence[Result], level: str) -> None:
     """Print the constants that suit the times best, as `_costs` has them."""
-    timed, usual = [result.timed for result in measured], _costs.defaults(level)
+    timed, usual = [result.timed for result in measured], _costs.CONSTANTS
     constants = _tune.fit(timed, usual)
     for name in usual:
         print(f'    "{name}": {constants[name]:.3g},')

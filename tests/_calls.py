@@ -15,6 +15,7 @@ WITHOUT_ARRAYS = {
     "ConvError",
     "ConvTypeError",
     "Plan",
+    "Tuned",
     "get_num_threads",
     "num_threads",
     "patch",

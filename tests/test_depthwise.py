@@ -13,7 +13,7 @@ from _tools import BOUNDARIES, assert_same, assert_same_bits, data, prefilled
 import fastconv
 from fastconv import _problem, _reference, _tunables
 from fastconv.drivers import levels
-from fastconv.planners import depthwise
+from fastconv.planners import depthwise, direct
 
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "float64")
@@ -56,7 +56,7 @@ def run(x, w, bias=None, *, threads=1, out=None, planned=False, **options):
 def by_columns(x, w, **options):
     """Convolve with lanes of columns, the products in the order of the taps."""
     problem, operands = _problem.prepare(x, w, accuracy="strict", **options)
-    driver = depthwise.plan_columns(problem, levels.current()).driver
+    driver = direct.plan_direct(problem, levels.current()).driver
     out = prefilled(problem.out_shape, problem.dtype)
     driver.run(operands.x, operands.w, operands.bias, out, 1)
     return out

@@ -45,7 +45,7 @@ def problem_of(x_shape=(1, 16, 12, 12), w_shape=(24, 16, 3, 3), **options):
 
 def file_of(**changes):
     """Return what the file should hold, changed."""
-    constants = {name: 2 * value for name, value in _costs.defaults(levels.current()).items()}
+    constants = {name: 2 * value for name, value in _costs.CONSTANTS.items()}
     entry = {"constants": constants, "plans": {}} | changes.pop("entry", {})
     return {"fastconv": _wisdom.version(), "cpus": {_wisdom.cpu_name(): {levels.current(): entry}}} | changes
 
@@ -80,7 +80,7 @@ def test_costs_follow_their_constants():
     level = levels.current()
     before = {choice.variant: choice.cost for choice in _plan.served(_plan.choices_of(problem_of(), level))}
     assert before.keys() >= VARIANTS
-    dear = {name: value * (10 if name.startswith("winograd") else 1) for name, value in _costs.defaults(level).items()}
+    dear = {name: value * (10 if name.startswith("winograd") else 1) for name, value in _costs.CONSTANTS.items()}
     _costs.use(level, dear)
     after = {choice.variant: choice.cost for choice in _plan.served(_plan.choices_of(problem_of(), level))}
     for variant, cost in after.items():
@@ -92,7 +92,7 @@ def test_costs_follow_their_constants():
 
 def test_the_fit_finds_the_constants_that_times_were_made_of():
     level, rng = levels.current(), np.random.default_rng(0)
-    usual = _costs.defaults(level)
+    usual = _costs.CONSTANTS
     truth = {name: value * math.exp(rng.uniform(-1, 1)) for name, value in usual.items()}
     timed = []
     for layer in islice(_draw.layers(1, 1e9), 300):
@@ -183,13 +183,13 @@ def test_where_the_file_is(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTCONV_WISDOM", "")
     assert _wisdom.path() is None
     assert _wisdom.save() is None
-    assert _costs.constants(levels.current()) == _costs.defaults(levels.current())
+    assert _costs.constants(levels.current()) == _costs.CONSTANTS
 
 
 def test_a_good_file_is_used(wisdom):
     content = file_of()
     put(wisdom, content)
-    assert _costs.constants(levels.current())["gemm.product"] == 2 * _costs.defaults(levels.current())["gemm.product"]
+    assert _costs.constants(levels.current())["gemm.product"] == 2 * _costs.CONSTANTS["gemm.product"]
 
 
 def test_the_file_keeps_what_it_says_of_other_cpus(wisdom):
@@ -238,16 +238,19 @@ def test_a_bad_file_is_ignored_with_one_warning(name, wisdom):
         _plan.make.cache_clear()
         again = fastconv.plan(data((24, 16, 3, 3)), **LAYER, effort="measure")
     assert len(caught) == 1
-    assert _costs.constants(levels.current()) == _costs.defaults(levels.current())
+    assert _costs.constants(levels.current()) == _costs.CONSTANTS
     for plan in (p, again):
         np.testing.assert_allclose(
             plan(data((1, 16, 12, 12))),
             fastconv.conv(data((1, 16, 12, 12)), data((24, 16, 3, 3)), layout="NCHW", padding=1),
             atol=1e-3,
         )
-    # A new one takes its place.
+    # A new one takes its place, which is good.
     fastconv.tune(0)
     assert json.loads(wisdom.read_text())["fastconv"] == _wisdom.version()
+    _wisdom.forget()
+    _costs.forget()
+    _costs.constants(levels.current())
 
 
 def test_what_is_no_file_is_ignored(wisdom):

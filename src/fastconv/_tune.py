@@ -103,7 +103,7 @@ def tune(seconds: float = 25.0, *, progress: Progress | None = None) -> Tuned:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= 3600:
         raise ConvTypeError(f"seconds: got {seconds!r}, allowed: a number from 0 to 3600")
     level = levels.current()
-    usual = _costs.defaults(level)
+    usual = _costs.CONSTANTS
     timed = list(measure(level, float(seconds), progress))
     constants = dict(_costs.constants(level))
     if timed:
