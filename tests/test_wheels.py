@@ -17,7 +17,11 @@ SOURCE = r"""
 #ifdef BOTH
 __asm__(".section .both,\"awx\",@progbits\n.byte 1\n.text");
 #endif
-__attribute__((visibility("default"))) int PyInit_part(char *text) { char copy[64]; strcpy(copy, text); return copy[1]; }
+__attribute__((visibility("default"))) int PyInit_part(char *text) {
+    char copy[64];
+    strcpy(copy, text);
+    return copy[1];
+}
 """
 HARD = ["-fvisibility=hidden", "-fstack-protector-strong", "-Wl,-z,relro,-z,now,-z,noexecstack"]
 

@@ -57,11 +57,14 @@ static void fuzz_unroll(const fc_level *level) {
 static void fuzz_turn(const fc_level *level) {
     const kind k = any_real();
     const ptrdiff_t item = size_of[k], rows = pick(1, 40), columns = pick(1, 40);
-    const ptrdiff_t pitch = rows + pick(0, 5), stride = columns * item + pick(0, 9);
-    const char *src = operand(U16, ((rows - 1) * stride + columns * item + 1) / 2, 2);
+    const ptrdiff_t before = once_in(2) ? 0 : pick(0, 20), row_bytes = (before + columns) * item;
+    const ptrdiff_t pitch = rows + pick(0, 5), stride = row_bytes + pick(0, 9);
+    char *array = fenced((rows - 1) * stride + row_bytes, 1), *src = array + before * item;
+    for (ptrdiff_t i = 0; i < (rows - 1) * stride + row_bytes; i++)
+        array[i] = (char)random_bits();
     char *dst = fenced(((columns - 1) * pitch + rows) * item, item);
     calling("turn");
-    level->turn[k](dst, pitch, src, stride, rows, columns);
+    level->turn[k](dst, pitch, src, stride, rows, columns, before);
     for (ptrdiff_t c = 0; c < columns; c++)
         for (ptrdiff_t r = 0; r < rows; r++)
             expect_bytes(dst + (c * pitch + r) * item, src + r * stride + c * item, item);

@@ -184,8 +184,9 @@ static fc_row_map pick_map(ptrdiff_t held) {
     const ptrdiff_t span = length ? (length - 1) * step : 0;
     map.run_index = pick(0, held - 1 - span) + (map.run_step < 0 ? span : 0);
     ptrdiff_t *index = table(map.n);
+    const int framed = once_in(3);
     for (ptrdiff_t i = 0; i < map.n; i++)
-        index[i] = pick(-2, held - 1);
+        index[i] = framed ? FC_FILL : pick(-2, held - 1);
     map.index = index;
     map.runs_only = once_in(4);
     return map;

@@ -42,11 +42,19 @@ TARGETS = {
 OMITTED = {
     "test_bench.py": "measures, and asks for the packages that are measured",
     "test_docs.py": "runs examples, whose arithmetic the other files have",
+    "test_failing_memory.py": "counts this machine's allocations in processes of its own",
+    "test_fuzz.py": "compiles for this machine, with its sanitizers",
+    "test_hostile.py": "limits the memory of processes, which is qemu's there",
+    "test_interrupts.py": "times signals, which qemu keeps back",
     "test_layers.py": "reads the sources, which are the same everywhere",
+    "test_leaks.py": "counts memory, which is qemu's there",
     "test_patch.py": "is about Python objects, and starts an interpreter for most tests",
     "test_peers.py": "is about Python objects, and starts an interpreter for most tests",
     "test_run.py": "is about Python objects, and starts an interpreter for most tests",
+    "test_targets.py": "is about this command",
     "test_threads.py": "forks processes with threads, which qemu-user does not promise to survive",
+    "test_threads_elsewhere.py": "forks processes with threads, which qemu-user does not promise to survive",
+    "test_tune.py": "measures, and keeps what it finds of this CPU",
 }
 
 # The short form: the level that runs, the bits that are kept, half precision and bytes.

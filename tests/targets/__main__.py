@@ -64,7 +64,7 @@ def outcome(name, options, pytest_options):
     folder = options.cache.resolve() / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        python, path = prepare(name, folder, options.install)
+        python, path = prepare(name, folder, options.quick, options.install)
     except Unavailable as error:
         return f"skipped: {error}"
     except subprocess.CalledProcessError:
@@ -77,7 +77,7 @@ def outcome(name, options, pytest_options):
     return f"{'passed' if done.returncode == 0 else 'FAILED'}, {spent}"
 
 
-def prepare(name, folder, install):
+def prepare(name, folder, quick, install):
     """Return the command of Python on a target, and the folders of its packages."""
     target = TARGETS[name]
     emulator = f"qemu-{target.emulator}-static"
@@ -88,7 +88,7 @@ def prepare(name, folder, install):
     if not target.debian:
         return [*command, sys.executable], os.environ.get("PYTHONPATH", "")
     root = make_root(target, folder, install)
-    built = cross_build(target, root, folder, install)
+    built = cross_build(target, root, folder, quick=quick, install=install)
     return [*command, "-L", str(root), str(root / "usr/bin/python3")], str(built)
 
 
