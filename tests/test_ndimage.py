@@ -857,7 +857,7 @@ def test_refusals_that_the_peer_does_not_make():
     [
         ("gaussian_filter1d", (ROW, 1), {"radius": 2**62}, "radius: got 4611686018427387904"),
         ("uniform_filter1d", (ROW, 2**62), {}, "size: got 4611686018427387904, allowed: integers up to 4294967296"),
-        ("gaussian_filter", (GRID, 1), {"order": (0, 10**9)}, "order: got 1000000000, allowed: integers from 0 to 1000"),
+        ("gaussian_filter", (GRID, 1), {"order": (0, 10**9)}, "order: got 1000000000, allowed: integers from 0"),
     ],
 )
 def test_what_no_memory_holds(name, arguments, options, message):
