@@ -1068,7 +1068,7 @@ def test_explanations():
         f"algorithm: {plan.algorithm}, level: {levels.current()}",
         f"workspace: {plan.workspace_bytes} bytes",
         f"work: {plan.flops} flops",
-        "passed over: direct: ",
+        "passed over: direct, lanes = columns: ",
         "passed over: reference: ",
     ):
         assert words in text

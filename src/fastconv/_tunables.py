@@ -269,6 +269,9 @@ LATENCY_STEPS: Final = 8
 # Taps of a kernel from which a transform is looked at; planning one takes longer than a small convolution.
 FFT_LEAST_TAPS: Final = 25
 
+# And products. Below, what both take is a few microseconds, mostly of the call, and a transform rounds more than a sum.
+FFT_LEAST_PRODUCTS: Final = 128 * 1024
+
 # Bytes of the spectra of several kernels, and of one tile.
 FFT_WEIGHT_BYTES: Final = 64 * 1024 * 1024
 FFT_TILE_BYTES: Final = 512 * 1024 * 1024

@@ -138,7 +138,7 @@ static lanes_of pick_lanes(ptrdiff_t lanes, ptrdiff_t item) {
     s.reach = s.n + (once_in(2) ? pick(0, 20) : 0);
     s.pixel = way == 0 ? item : way == 1 ? s.channels * item + pick(0, 9) : item * 2 + 1;
     s.channel = way == 0 ? s.reach * item + pick(0, 9) : way == 1 ? item : s.pixel * s.n + pick(0, 9);
-    s.bytes = (s.channels - 1) * s.channel + (way == 0 ? s.reach * item : (s.n - 1) * s.pixel + item);
+    s.bytes = (s.channels - 1) * s.channel + (s.pixel == item ? s.reach * item : (s.n - 1) * s.pixel + item);
     return s;
 }
 

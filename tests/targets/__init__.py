@@ -16,6 +16,8 @@ class Target(NamedTuple):
         The levels of fastconv that have to be there, the best first.
     debian, compiler : str
         Debian's name of the architecture, and the prefix of its cross compiler; empty for this machine's own programs.
+    wheels : tuple of str
+        The platforms of the wheels that PyPI has for it, or none: ml_dtypes is not in Debian.
     environment : dict
         Variables for the programs that run on it.
     """
@@ -25,12 +27,20 @@ class Target(NamedTuple):
     levels: tuple[str, ...]
     debian: str = ""
     compiler: str = ""
+    wheels: tuple[str, ...] = ()
     environment: dict[str, str] = {}  # noqa: RUF012, a tuple's default that nobody writes to
 
 
 # cortex-a72 is without pointer authentication, whose emulation takes most of the time.
 TARGETS = {
-    "aarch64": Target("aarch64", "cortex-a72", ("neon", "scalar"), "arm64", "aarch64-linux-gnu"),
+    "aarch64": Target(
+        "aarch64",
+        "cortex-a72",
+        ("neon", "scalar"),
+        "arm64",
+        "aarch64-linux-gnu",
+        ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64"),
+    ),
     "nehalem": Target("x86_64", "Nehalem-v1", ("x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Nehalem"}),
     "haswell": Target(
         "x86_64", "Haswell-v4", ("x86_v3", "x86_v2", "scalar"), environment={"OPENBLAS_CORETYPE": "Haswell"}
@@ -48,13 +58,16 @@ OMITTED = {
     "test_interrupts.py": "times signals, which qemu keeps back",
     "test_layers.py": "reads the sources, which are the same everywhere",
     "test_leaks.py": "counts memory, which is qemu's there",
+    "test_lines.py": "measures, and asks for the packages that are measured",
     "test_patch.py": "is about Python objects, and starts an interpreter for most tests",
     "test_peers.py": "is about Python objects, and starts an interpreter for most tests",
+    "test_promises.py": "reads documents and names of tests",
     "test_run.py": "is about Python objects, and starts an interpreter for most tests",
     "test_targets.py": "is about this command",
     "test_threads.py": "forks processes with threads, which qemu-user does not promise to survive",
     "test_threads_elsewhere.py": "forks processes with threads, which qemu-user does not promise to survive",
     "test_tune.py": "measures, and keeps what it finds of this CPU",
+    "test_wheels.py": "is about the files that users install",
 }
 
 # The short form: the level that runs, the bits that are kept, half precision and bytes.

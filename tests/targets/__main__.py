@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 from . import OMITTED, QUICK, TARGETS
-from .build import PROJECT, cross_build
+from .build import PROJECT, builder, cross_build
 from .host import Unavailable, need
-from .root import make_root
+from .root import fetch_wheels, make_root
 
 TESTS = PROJECT / "tests"
 
@@ -89,7 +89,8 @@ def prepare(name, folder, quick, install):
         return [*command, sys.executable], os.environ.get("PYTHONPATH", "")
     root = make_root(target, folder, install)
     built = cross_build(target, root, folder, quick=quick, install=install)
-    return [*command, "-L", str(root), str(root / "usr/bin/python3")], str(built)
+    wheels = fetch_wheels(target, root, folder, builder(folder.parent))
+    return [*command, "-L", str(root), str(root / "usr/bin/python3")], f"{built}{os.pathsep}{wheels}"
 
 
 def environment(name, folder, python, path):

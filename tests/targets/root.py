@@ -46,3 +46,15 @@ def link_what_scripts_would(root, target):
         link = libraries / name.partition("/")[2]
         if not link.exists():
             link.symlink_to(name)
+
+
+def fetch_wheels(target, root, folder, python):
+    """Unpack what Debian does not have, by a Python of this machine, and return the folder; it may be empty."""
+    wheels = folder / "wheels"
+    if target.wheels and not wheels.exists():
+        version = next((root / "usr/include").glob("python3.*")).name.removeprefix("python")
+        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={version}"]
+        command += [f"--platform={platform}" for platform in target.wheels]
+        attempt([*command, f"--target={wheels}", "ml_dtypes"], "needs a wheel that could not be fetched")
+    return wheels

@@ -92,7 +92,10 @@ static ptrdiff_t fc_take(ptrdiff_t *next) { return (*next)++; }
 static void fc_begins(int number) { (void)number; }
 static void fc_ends(int number, long long *nanoseconds) { (void)number, (void)nanoseconds; }
 static void fc_arrive(int *arrived) { (void)arrived; }
-static void fc_await(const int *arrived, int workers, double spin) { (void)arrived, (void)workers, (void)spin; }
+static int fc_await(const int *arrived, int workers, double spin, double patience) {
+    (void)arrived, (void)workers, (void)spin, (void)patience;
+    return 1;
+}
 
 #else
 
@@ -188,20 +191,28 @@ static int fc_all_arrived(const int *arrived, int workers) {
     return __atomic_load_n(arrived, __ATOMIC_SEQ_CST) >= workers;
 }
 
-/* The caller waits until all workers have. At the end of a region libgomp would spin for milliseconds, on the very core
- * that a worker whose own core is busy could run on: after `spin` seconds this one sleeps. */
-static void fc_await(const int *arrived, int workers, double spin) {
+/* The caller waits until all workers have, at most for `patience` seconds; returns whether they have. At the end of a
+ * region libgomp would spin for milliseconds, on the very core that a worker whose own core is busy could run on: after
+ * `spin` seconds this one sleeps. */
+static int fc_await(const int *arrived, int workers, double spin, double patience) {
     double until = fc_seconds() + spin;
-    while (!fc_all_arrived(arrived, workers))
-        if (fc_seconds() >= until) {
-            pthread_mutex_lock(&fc_end_mutex);
-            atomic_store(&fc_end_sleeps, 1);
-            while (!fc_all_arrived(arrived, workers))
-                pthread_cond_wait(&fc_end, &fc_end_mutex);
-            atomic_store(&fc_end_sleeps, 0);
-            pthread_mutex_unlock(&fc_end_mutex);
-            sched_yield(); /* the worker that woke this thread may have been about to leave the region on this core */
-        }
+    struct timespec late;
+    int refused = 0;
+    while (!fc_all_arrived(arrived, workers) && fc_seconds() < until)
+        ;
+    if (fc_all_arrived(arrived, workers))
+        return 1;
+    until = fc_clock(CLOCK_REALTIME) + patience;
+    late.tv_sec = (time_t)until;
+    late.tv_nsec = (long)(1e9 * (until - (double)late.tv_sec));
+    pthread_mutex_lock(&fc_end_mutex);
+    atomic_store(&fc_end_sleeps, 1);
+    while (!fc_all_arrived(arrived, workers) && !refused)
+        refused = pthread_cond_timedwait(&fc_end, &fc_end_mutex, &late);
+    atomic_store(&fc_end_sleeps, 0);
+    pthread_mutex_unlock(&fc_end_mutex);
+    sched_yield(); /* the worker that woke this thread may have been about to leave the region on this core */
+    return fc_all_arrived(arrived, workers);
 }
 
 #endif

@@ -48,7 +48,7 @@ cdef extern from "region.h":
     void fc_begins(int number) nogil
     void fc_ends(int number, long long *nanoseconds) nogil
     void fc_arrive(int *arrived) nogil
-    void fc_await(const int *arrived, int workers, double spin) nogil
+    bint fc_await(const int *arrived, int workers, double spin, double patience) nogil
 
 cdef double POLL_SECONDS = _tunables.POLL_SECONDS
 cdef double THREAD_WORK = _tunables.THREAD_WORK
@@ -317,7 +317,8 @@ cdef bint region_take(Region *region, int thread, ptrdiff_t *start, ptrdiff_t *s
         if thread > 0:
             fc_arrive(&region.arrived)
         else:
-            fc_await(&region.arrived, fc_team() - 1, SPIN_SECONDS)
+            while not fc_await(&region.arrived, fc_team() - 1, SPIN_SECONDS, POLL_SECONDS):
+                region_poll(region)
             # One thread would have run as long as all did together. Time that they were kept from their cores is not
             # in there: cores that others want are a reason for fewer threads too.
             region.lost = fc_seconds() - region.started - 1e-9 * region.ran

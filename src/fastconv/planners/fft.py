@@ -108,6 +108,9 @@ def refuse(problem: ConvProblem) -> str:
     taps = math.prod(axis.k for axis in problem.axes)
     if problem.algorithm == "auto" and taps < _tunables.FFT_LEAST_TAPS:
         return f"a kernel of {taps} taps, fewer than {_tunables.FFT_LEAST_TAPS}"
+    products = problem.flops / 2
+    if problem.algorithm == "auto" and products < _tunables.FFT_LEAST_PRODUCTS:
+        return f"{products:.0f} products, fewer than {_tunables.FFT_LEAST_PRODUCTS}"
     return too_large(problem)
 
 
