@@ -8,7 +8,7 @@ registered later, say at the first call that uses threads, fastconv would run th
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
+import os
 
 from .drivers import threads
 
@@ -28,7 +28,7 @@ def register() -> None:
 
         user_api = "fastconv"
         internal_api = "fastconv"
-        filename_prefixes = (Path(threads.__file__).name.lower(),)
+        filename_prefixes = (os.path.basename(threads.__file__).lower(),)
         check_symbols = ("fastconv_get_num_threads", "fastconv_set_num_threads")
 
         def get_num_threads(self) -> int:
