@@ -41,18 +41,18 @@ from typing import TYPE_CHECKING, Any
 from . import _threadpoolctl
 from ._config import show_config
 from ._errors import ConvError, ConvTypeError
-from ._numpy import convolve, correlate
-from ._planned import Plan, plan
-from .core import conv
 from .drivers.threads import get_num_threads, num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from . import ndimage, nn, signal
     from ._gradients import conv_grad
+    from ._numpy import convolve, correlate
     from ._patch import patch, patched, unpatch
+    from ._planned import Plan, plan
     from ._transposed import conv_transpose
     from ._tune import Tuned, tune
     from ._windows import col2im, im2col
+    from .core import conv
 
 __all__ = [
     "ConvError",
@@ -82,18 +82,23 @@ __all__ = [
 
 _threadpoolctl.register()
 
-# Imported when first asked for: half of the time of `import fastconv`, and most programs want one of them.
+# Where a name is, imported when it is first asked for: `import fastconv` takes a quarter of the time so.
 _LATER = {
-    "ndimage": "ndimage",
-    "nn": "nn",
-    "signal": "signal",
+    "Plan": "_planned",
+    "Tuned": "_tune",
+    "col2im": "_windows",
+    "conv": "core",
     "conv_grad": "_gradients",
     "conv_transpose": "_transposed",
-    "col2im": "_windows",
+    "convolve": "_numpy",
+    "correlate": "_numpy",
     "im2col": "_windows",
+    "ndimage": "ndimage",
+    "nn": "nn",
     "patch": "_patch",
     "patched": "_patch",
-    "Tuned": "_tune",
+    "plan": "_planned",
+    "signal": "signal",
     "tune": "_tune",
     "unpatch": "_patch",
 }
