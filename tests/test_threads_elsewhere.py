@@ -139,7 +139,7 @@ with joblib.parallel_config("loky", inner_max_num_threads=2):
     assert all(joblib.Parallel(n_jobs=2)(joblib.delayed(job)() for _ in range(4)))
 before = count()
 joblib.Parallel(n_jobs=8, prefer="threads")(joblib.delayed(work)(4) for _ in range(32))
-assert count() - before <= 8 + {POOLS} * 3
+assert count() - before <= 8 + {POOLS} * 3 + 3
 print("done")
 """
     assert run_here(code) == ["done"]
@@ -182,8 +182,9 @@ print(len(most), max(most))
 """
     jobs, most = map(int, run_here(code))
     assert jobs == 96
-    # 24 threads and the workers of those few that have some, where every one asked for three.
-    assert most <= 24 + 3 * POOLS
+    # 24 threads and the workers of those few that have some, where every one asked for three; and three threads by which
+    # one caller at a time finds out whether the system starts as many.
+    assert most <= 24 + 3 * POOLS + 3
 
 
 @on_linux
