@@ -86,7 +86,7 @@ def test_it_is_the_sum_of_kernels(layer, dtype, channels_last, with_bias):
     )  # fmt: skip
     assert result is out
     # Winograd and Fourier transforms round.
-    assert_same(np.rint(result).astype(dtype) if np.dtype(dtype).kind == "f" else result, expected)
+    assert_same(np.rint(result).astype(dtype) if np.dtype(dtype).kind in "fc" else result, expected)
 
 
 @settings(max_examples=40, deadline=None)
