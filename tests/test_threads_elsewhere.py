@@ -182,8 +182,8 @@ print(len(most), max(most))
 """
     jobs, most = map(int, run_here(code))
     assert jobs == 96
-    # 24 threads and the workers of those few that have some, where every one asked for three; and three threads by which
-    # one caller at a time finds out whether the system starts as many.
+    # 24 threads and the workers of those few that have some, where every one asked for three; and three threads by
+    # which one caller at a time finds out whether the system starts as many.
     assert most <= 24 + 3 * POOLS + 3
 
 
