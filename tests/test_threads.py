@@ -235,6 +235,29 @@ print("done")
 
 
 @can_fork
+def test_a_fork_while_another_thread_imports():
+    """What is imported when it is first asked for is whole in the child, or not begun."""
+    code = """
+import os, signal, threading
+import fastconv
+names = ("conv", "signal", "ndimage", "nn", "patch")
+importer = threading.Thread(target=lambda: [getattr(fastconv, name) for name in names])
+importer.start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        [getattr(fastconv, name) for name in names]
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+importer.join()
+print("done")
+"""
+    done = run_python(code, timeout=HANG)
+    assert done.stdout.strip() == "done", done.stderr
+
+
+@can_fork
 def test_a_pool_of_forked_processes():
     code = f"""
 import multiprocessing

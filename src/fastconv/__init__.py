@@ -35,6 +35,8 @@ One way through, each layer knowing only what is below it::
 `_reference` is the definition of every result in plain NumPy, `_costs` the table of the cost model.
 """
 
+import os
+import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +106,21 @@ _LATER = {
 }
 
 
+# A fork waits for imports that are under way: its child would wait for ever for one that another thread had begun.
+_importing = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
+    )
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f".{_LATER[name]}", __name__)
-    value = module if name == _LATER[name] else getattr(module, name)
-    globals()[name] = value
+    with _importing:
+        module = import_module(f".{_LATER[name]}", __name__)
+        value = module if name == _LATER[name] else getattr(module, name)
+        globals()[name] = value
     return value
 
 
