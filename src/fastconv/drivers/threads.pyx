@@ -238,11 +238,14 @@ cdef int regions = 0
 
 
 def forget_losses():
-    """Forget what regions lost so far, unless one is running: the next call may use all threads again."""
+    """Forget what regions lost so far: the next call may use all threads again. Return False if a region is running,
+    which goes on as it is."""
     global back_off
-    if fc_region_try():
-        back_off = BackOff()
-        fc_region_release()
+    if not fc_region_try():
+        return False
+    back_off = BackOff()
+    fc_region_release()
+    return True
 
 
 cdef Region region_enter(object threads, double work, ptrdiff_t items):
