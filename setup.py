@@ -106,8 +106,6 @@ OPTIMISE = [] if any(flag.startswith("-O") for flag in shlex.split(CFLAGS)) else
 if "-g" not in CFLAGS:
     FLAGS.append("-g0")
     LINK += ["-Wl,-s"] if sys.platform.startswith("linux") else []
-# Without OpenMP, Cython still counts the rounds of a prange, for nobody. Modules with sources in C keep the warning.
-CYTHON_ONLY_FLAGS = [] if OPENMP else ["-Wno-unused-but-set-variable"]
 
 setup(
     # The C files that Cython makes go to build/, not beside their sources.
@@ -124,8 +122,9 @@ setup(
                 ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
                 ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),
             ],
-            extra_compile_args=[*FLAGS, *HARDENING, *OPENMP, *OPTIMISE, *([] if sources else CYTHON_ONLY_FLAGS)],
-            extra_link_args=[*LINK, *HARDENING_LINK, *OPENMP_LINK],
+            # All regions are in one module.
+            extra_compile_args=[*FLAGS, *HARDENING, *OPTIMISE, *(OPENMP if name == "threads" else [])],
+            extra_link_args=[*LINK, *HARDENING_LINK, *(OPENMP_LINK if name == "threads" else [])],
         )
         for name, sources in SOURCES.items()
     ],

@@ -39,6 +39,12 @@ BACKOFF_FIRST_SECONDS: Final = 0.02
 BACKOFF_PRICE: Final = 16.0
 BACKOFF_MOST_SECONDS: Final = 2.0
 
+# Unless the regions before it saved more than so many times the loss. What they saved counts up to a bound, so that a
+# core that others begin to want is given up after a few calls. Without this, the hiccups of a virtual machine, some
+# milliseconds now and then, kept layers of 1 ms on one thread for more than half of the time.
+BACKOFF_WEIGHT: Final = 2.0
+BACKOFF_MOST_SAVED: Final = 0.02
+
 # Between two looks at Python's signals. Ctrl-C has to answer within 0.1 s, and a look takes the GIL.
 POLL_SECONDS: Final = 0.04
 

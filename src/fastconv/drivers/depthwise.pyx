@@ -17,14 +17,12 @@ sums is done on results in the array while they are in the cache.
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport FC_FILL, fc_depthwise, fc_depthwise_tile, fc_winograd_kernels
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, lines, source_index
 
@@ -160,7 +158,8 @@ cdef class Driver(Geometry):
                 self.prepare(&call)
                 for t in range(region.threads):
                     self.lay_out(&call, t)
-                self.loop(&call, &region, items)
+                # Neighbouring items share a table, so a thread takes some at a time.
+                self.loop(&call, &region, items, True)
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
@@ -243,21 +242,8 @@ cdef class Driver(Geometry):
     cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
         return <Scratch *>(call.scratch + self.shared_bytes + thread * self.thread_bytes)
 
-    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        if region.threads == 1:
-            self.items(call, region, 0, 0, items)
-            return
-        # Neighbouring items share a table, so a thread takes some at a time.
-        region_share(region, items, True)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
-
-    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
-        cdef ptrdiff_t start, stop
-        while region_take(region, thread, &start, &stop):
-            self.items(call, region, thread, start, stop)
-
-    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
         cdef Scratch *scratch = self.scratch_of(call, thread)
         cdef ptrdiff_t i, rest, block, chunk, band
         cdef Item item

@@ -7,14 +7,12 @@ is packed with its halo first.
 """
 
 cimport numpy as cnp
-from cython.parallel cimport parallel, threadid
 from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
@@ -141,7 +139,7 @@ cdef class Driver(Geometry):
             if self.x.out % self.lanes:
                 self.clear_slack(&call, region.threads)
             with nogil:
-                self.loop(&call, &region, items)
+                self.loop(&call, &region, items, False)
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
@@ -208,20 +206,8 @@ cdef class Driver(Geometry):
     cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
         return <Scratch *>(call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes)
 
-    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        if region.threads == 1:
-            self.items(call, region, 0, 0, items)
-            return
-        region_share(region, items, False)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
-
-    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
-        cdef ptrdiff_t start, stop
-        while region_take(region, thread, &start, &stop):
-            self.items(call, region, thread, start, stop)
-
-    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
         cdef Scratch *scratch = self.scratch_of(call, thread)
         cdef ptrdiff_t item, rest, block, n, outer, rows, chunk
         scratch.region = region if thread == 0 else NULL

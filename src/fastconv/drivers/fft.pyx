@@ -10,13 +10,11 @@ between: it is computed again by the direct algorithm, so that a NaN reaches onl
 cimport cython
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport fc_fft, fc_fft_axis, fc_fft_back, fc_fft_forward, fc_fft_tile, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, lines
 
@@ -192,7 +190,7 @@ cdef class Driver(Geometry):
             with nogil:
                 if own:
                     self.transform_weights(&call, <char *>call.spectra)
-                self.loop(&call, &region, items)
+                self.loop(&call, &region, items, False)
             if call.any_spoilt and not region.stopped:
                 spoilt = [item for item in range(items) if call.spoilt[item]]
             scratch_give(call.scratch)
@@ -300,19 +298,10 @@ cdef class Driver(Geometry):
 
     # --- tiles -------------------------------------------------------------------------------------------------------
 
-    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
         cdef ptrdiff_t item
-        if region.threads == 1:
-            for item in range(items):
-                self.item(call, region, 0, item)
-            return
-        region_share(region, items, False)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
-
-    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
-        cdef ptrdiff_t item, stop
-        while region_take(region, thread, &item, &stop):
+        for item in range(start, stop):
             self.item(call, region, thread, item)
 
     cdef void item(self, Call *call, Region *region, int thread, ptrdiff_t item) noexcept nogil:

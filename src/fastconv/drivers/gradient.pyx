@@ -15,13 +15,11 @@ a tile, all panels are packed first, then a few channels in at a time, which mee
 """
 
 cimport numpy as cnp
-from cython.parallel cimport parallel, threadid
 
 from fastconv.drivers.kernels cimport (
     FC_ZERO_ROW, fc_gradient_kernels, fc_gradient_tile, fc_row_map, fc_winograd_kernels)
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.threads import check, get_num_threads
 from fastconv.drivers.tile cimport LINE, Arrays, Geometry, Outer, TileMap, lines
 
@@ -135,6 +133,7 @@ cdef class Driver(Geometry):
         """
         cdef Call call
         cdef Region region
+        cdef int t
         cdef ptrdiff_t items
         check(threads)
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(grad)
@@ -151,8 +150,10 @@ cdef class Driver(Geometry):
             call.scratch = <char *>scratch_take(region.threads * call.thread_bytes)
             if call.scratch == NULL:
                 raise MemoryError("fastconv: no memory for the tiles")
+            for t in range(region.threads):
+                self.lay_out(&call, t)
             with nogil:
-                self.loop(&call, &region, items)
+                self.loop(&call, &region, items, False)
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
@@ -175,22 +176,10 @@ cdef class Driver(Geometry):
         call.sum_bytes = self.sum_bytes(call.channel_block)
         call.thread_bytes = self.block_bytes(call.channel_block, call.panel_block)
 
-    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
         cdef ptrdiff_t item
-        cdef int t
-        for t in range(region.threads):
-            self.lay_out(call, t)
-        if region.threads == 1:
-            for item in range(items):
-                self.item(call, region, 0, item)
-            return
-        region_share(region, items, False)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
-
-    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
-        cdef ptrdiff_t item, stop
-        while region_take(region, thread, &item, &stop):
+        for item in range(start, stop):
             self.item(call, region, thread, item)
 
     cdef void lay_out(self, Call *call, int thread) noexcept nogil:

@@ -16,13 +16,11 @@ Weights are packed a block of output channels at a time::
 """
 
 cimport numpy as cnp
-from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_interleave
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, lines
 
@@ -129,6 +127,7 @@ cdef class Driver(Geometry):
         """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
         cdef Call call
         cdef Region region
+        cdef int t
         cdef ptrdiff_t items = (
             self.groups * self.n_out_blocks * self.batch * self.outer_outs * self.n_row_blocks * self.n_chunks)
         if items == 0:
@@ -142,30 +141,17 @@ cdef class Driver(Geometry):
             call.scratch = <char *>scratch_take(region.threads * self.thread_bytes)
             if call.scratch == NULL:
                 raise MemoryError("fastconv: no memory for the tiles")
+            for t in range(region.threads):
+                self.lay_out(&call, t)
             with nogil:
-                self.loop(&call, &region, items)
+                # Runs of items in a row share packed weights, so a thread takes some at a time.
+                self.loop(&call, &region, items, True)
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
 
-    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef int t
-        for t in range(region.threads):
-            self.lay_out(call, t)
-        if region.threads == 1:
-            self.items(call, region, 0, 0, items)
-            return
-        # Runs of items in a row share packed weights, so a thread takes some at a time.
-        region_share(region, items, True)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
-
-    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
-        cdef ptrdiff_t start, stop
-        while region_take(region, thread, &start, &stop):
-            self.items(call, region, thread, start, stop)
-
-    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
         cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)
         cdef ptrdiff_t item, rest, outer, rows, chunk, n, block
         for item in range(start, stop):

@@ -16,14 +16,12 @@ changes none of their bits. A result that is not laid out so, or not of the comp
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport parallel, threadid
 from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, View, lines
 
 cnp.import_array()
@@ -118,6 +116,7 @@ cdef class Driver(Geometry):
         """
         cdef Call call
         cdef Region region
+        cdef int t
         cdef ptrdiff_t items = (
             self.groups * self.batch * self.outer_outs * self.n_row_blocks * self.n_chunks * self.n_out_blocks)
         if items == 0:
@@ -137,8 +136,11 @@ cdef class Driver(Geometry):
             call.scratch = <char *>scratch_take(region.threads * self.thread_bytes)
             if call.scratch == NULL:
                 raise MemoryError("fastconv: no memory for the tiles")
+            for t in range(region.threads):
+                self.lay_out(&call, t)
             with nogil:
-                self.loop(&call, &region, items)
+                # Runs of items in a row share a packed tile, so a thread takes some at a time.
+                self.loop(&call, &region, items, True)
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
@@ -152,24 +154,8 @@ cdef class Driver(Geometry):
             return False
         return not self.joined or self.tile_rows == 1 or view.y == self.x.out * self.computed_bytes
 
-    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef int t
-        for t in range(region.threads):
-            self.lay_out(call, t)
-        if region.threads == 1:
-            self.items(call, region, 0, 0, items)
-            return
-        # Runs of items in a row share a packed tile, so a thread takes some at a time.
-        region_share(region, items, True)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
-
-    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
-        cdef ptrdiff_t start, stop
-        while region_take(region, thread, &start, &stop):
-            self.items(call, region, thread, start, stop)
-
-    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
         cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)
         cdef ptrdiff_t item, rest, block, chunk, rows, outer, n
         for item in range(start, stop):

@@ -18,14 +18,12 @@ tap where taps lie apart. A block has the groups whose output channels fit one p
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport parallel, threadid
 from libc.stdint cimport int8_t, int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport FC_INT8_COLUMNS, fc_int8_store, fc_int8_tile, fc_level, fc_store_int8
 from fastconv.drivers.levels cimport level_named, scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Loop, Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport AxisSpec, axis_spec, lines
 
@@ -116,7 +114,7 @@ def pack(layout, cnp.ndarray w, int flip):
     return panels, sums
 
 
-cdef class Driver:
+cdef class Driver(Loop):
     """The loops of one layout on images of one shape.
 
     Parameters
@@ -204,31 +202,20 @@ cdef class Driver:
             if call.scratch == NULL:
                 raise MemoryError("fastconv: no memory for the tiles")
             with nogil:
-                self.loop(&call, &region, items)
+                self.loop(&call, &region, items, False)
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
 
-    cdef void loop(self, const Call *call, Region *region, ptrdiff_t items) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef const Call *call = <const Call *>of
         cdef ptrdiff_t item
-        if region.threads == 1:
-            for item in range(items):
-                if region.stopped:
-                    return
-                self.item(call, 0, item)
+        for item in range(start, stop):
+            if region.stopped:
+                return
+            self.item(call, thread, item)
+            if thread == 0:
                 region_poll(region)
-            return
-        region_share(region, items, False)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
-
-    cdef void worker(self, const Call *call, Region *region, int thread) noexcept nogil:
-        cdef ptrdiff_t item, stop
-        while region_take(region, thread, &item, &stop):
-            if not region.stopped:
-                self.item(call, thread, item)
-                if thread == 0:
-                    region_poll(region)
 
     cdef void item(self, const Call *call, int thread, ptrdiff_t index) noexcept nogil:
         cdef Scratch scratch

@@ -10,7 +10,6 @@ outside the image is decided pass by pass: the fill value of the second pass sta
 """
 
 cimport numpy as cnp
-from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv import _tunables
@@ -19,8 +18,7 @@ from fastconv.drivers.kernels cimport (
     fc_mirror_tile, fc_plane, fc_row_map, fc_store_rows, fc_sum, fc_sum_tile,
 )
 from fastconv.drivers.levels cimport level_named, scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Loop, Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile cimport AxisSpec, axis_spec, lines, source_index
 
 cnp.import_array()
@@ -74,7 +72,7 @@ cdef struct Call:
     char *scratch
 
 
-cdef class Stage:
+cdef class Stage(Loop):
     """One or two passes over every image of a batch.
 
     Parameters
@@ -198,7 +196,7 @@ cdef class Stage:
             for i in range(region.threads):
                 self.lay_out(&call, i)
             with nogil:
-                self.loop(&call, &region, items)
+                self.loop(&call, &region, items, False)
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
@@ -232,20 +230,8 @@ cdef class Stage:
     cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
         return <Scratch *>(call.scratch + thread * self.thread_bytes)
 
-    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        if region.threads == 1:
-            self.items(call, region, 0, 0, items)
-            return
-        region_share(region, items, False)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
-
-    cdef void worker(self, Call *call, Region *region, int thread) noexcept nogil:
-        cdef ptrdiff_t start, stop
-        while region_take(region, thread, &start, &stop):
-            self.items(call, region, thread, start, stop)
-
-    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
         cdef Scratch *scratch = self.scratch_of(call, thread)
         cdef double tile_work = self.work / (self.batch_count * self.n_row_tiles * self.n_column_tiles)
         cdef ptrdiff_t item, rest, y0, x0, x_offset, out_offset

@@ -15,5 +15,8 @@ cdef struct Region:
 cdef Region region_enter(object threads, double work, ptrdiff_t items)
 cdef int region_leave(Region *region) except -1
 cdef void region_poll(Region *region) noexcept nogil
-cdef void region_share(Region *region, ptrdiff_t items, bint runs) noexcept nogil
-cdef bint region_take(Region *region, int thread, ptrdiff_t *start, ptrdiff_t *stop) noexcept nogil
+
+cdef class Loop:
+    cdef void loop(self, void *call, Region *region, ptrdiff_t items, bint runs) noexcept nogil
+    cdef void worker(self, void *call, Region *region, int thread) noexcept nogil
+    cdef void items(self, void *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil

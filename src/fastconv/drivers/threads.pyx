@@ -18,6 +18,7 @@ import operator
 import os
 from contextlib import contextmanager
 
+from cython.parallel cimport parallel, threadid
 from libc.string cimport memset
 
 from fastconv import _tunables
@@ -194,18 +195,19 @@ def num_threads(threads):
 cdef class BackOff:
     """How many threads are worth it on this machine at this moment, learnt from the time that regions lost.
 
-    After a loss the limit is half of the threads that lost it. It is lifted step by step: once a delay has passed, one
-    call gets twice as many again, and so do those after it if that call loses nothing. The delay is many times the
-    loss, so that trying costs little, and doubles each time that the loss comes back soon.
+    After a loss that is more than the regions before it saved, the limit is half of the threads that lost it. It is
+    lifted step by step: once a delay has passed, one call gets twice as many again, and so do those after it if that
+    call loses nothing. The delay is many times the loss, so that trying costs little, and doubles each time that the
+    loss comes back soon.
 
     Whoever holds the region may use it, and nobody else.
     """
     cdef ptrdiff_t limit  # 0: none
-    cdef double until, delay, loss
+    cdef double until, delay, loss, saved
 
     def __cinit__(self):
         self.limit = 0
-        self.until = self.delay = self.loss = 0.0
+        self.until = self.delay = self.loss = self.saved = 0.0
 
     cpdef ptrdiff_t allowed(self, ptrdiff_t threads, double seconds, double now):
         """How many of so many threads a call may use that takes so many seconds on one."""
@@ -214,8 +216,12 @@ cdef class BackOff:
         return self.limit if now < self.until else min(threads, 2 * self.limit)
 
     cpdef void report(self, ptrdiff_t threads, double lost, double now):
-        """Learn that a region of so many threads lost so many seconds."""
+        """Learn that a region of so many threads lost so many seconds, or saved them if they are negative."""
+        self.saved = min(self.saved - (_tunables.BACKOFF_WEIGHT * lost if lost > 0 else lost),
+                         _tunables.BACKOFF_MOST_SAVED)
         if lost > _tunables.BACKOFF_LEAST_SECONDS:
+            if self.saved >= 0:
+                return
             soon = now < self.until + self.delay
             self.delay = max(2 * self.delay if soon else 0.0, _tunables.BACKOFF_FIRST_SECONDS,
                              _tunables.BACKOFF_PRICE * lost)
@@ -230,7 +236,7 @@ cdef class BackOff:
 
     cdef void hold(self, ptrdiff_t limit, double loss, double now):
         self.delay = min(self.delay, _tunables.BACKOFF_MOST_SECONDS)
-        self.limit, self.until, self.loss = max(limit, 1), now + self.delay, loss
+        self.limit, self.until, self.loss, self.saved = max(limit, 1), now + self.delay, loss, 0.0
 
 
 cdef BackOff back_off = BackOff()
@@ -299,33 +305,50 @@ cdef int region_leave(Region *region) except -1:
     return 0
 
 
-cdef void region_share(Region *region, ptrdiff_t items, bint runs) noexcept nogil:
-    """Cut the items of a region into what threads take at a time: one, or runs of items that share something."""
-    region.items = items
-    region.shares = 1 if region.threads == 1 else min(items, SHARES * region.threads) if runs else items
-    region.started = fc_seconds()
-
-
 cdef bint region_take(Region *region, int thread, ptrdiff_t *start, ptrdiff_t *stop) noexcept nogil:
     """The next items for a thread. Once there are none, return False, to the calling thread when all have finished."""
     cdef ptrdiff_t share = fc_take(&region.next)
     if share < region.shares:
         start[0] = share * region.items // region.shares
         stop[0] = (share + 1) * region.items // region.shares
-        if region.threads > 1:
-            fc_begins(region.number)
+        fc_begins(region.number)
         return True
-    if region.threads > 1:
-        fc_ends(region.number, &region.ran)
-        if thread > 0:
-            fc_arrive(&region.arrived)
-        else:
-            while not fc_await(&region.arrived, fc_team() - 1, SPIN_SECONDS, POLL_SECONDS):
-                region_poll(region)
-            # One thread would have run as long as all did together. Time that they were kept from their cores is not
-            # in there: cores that others want are a reason for fewer threads too.
-            region.lost = fc_seconds() - region.started - 1e-9 * region.ran
+    fc_ends(region.number, &region.ran)
+    if thread > 0:
+        fc_arrive(&region.arrived)
+    else:
+        while not fc_await(&region.arrived, fc_team() - 1, SPIN_SECONDS, POLL_SECONDS):
+            region_poll(region)
+        # One thread would have run as long as all did together. Time that they were kept from their cores is not in
+        # there: cores that others want are a reason for fewer threads too.
+        region.lost = fc_seconds() - region.started - 1e-9 * region.ran
     return False
+
+
+cdef class Loop:
+    """Work that is cut into items, which the threads of a region take: the one loop that OpenMP runs."""
+
+    cdef void loop(self, void *call, Region *region, ptrdiff_t items, bint runs) noexcept nogil:
+        """Compute all items of a call.
+
+        Threads take items one by one, or in runs where neighbours share something that is costly to make.
+        """
+        if region.threads == 1:
+            self.items(call, region, 0, 0, items)
+            return
+        region.items = items
+        region.shares = min(items, SHARES * region.threads) if runs else items
+        region.started = fc_seconds()
+        with parallel(num_threads=region.threads):
+            self.worker(call, region, threadid())
+
+    cdef void worker(self, void *call, Region *region, int thread) noexcept nogil:
+        cdef ptrdiff_t start, stop
+        while region_take(region, thread, &start, &stop):
+            self.items(call, region, thread, start, stop)
+
+    cdef void items(self, void *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        """Compute some items on a thread, in each driver its own; skip them once the region is stopped."""
 
 
 cdef bint signalled() noexcept with gil:

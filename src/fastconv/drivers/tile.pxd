@@ -3,6 +3,7 @@ cimport numpy as cnp
 from fastconv.drivers.kernels cimport (
     fc_activation, fc_epilogue, fc_epilogue_tile, fc_level, fc_load_rows, fc_pack_panel, fc_pack_taps, fc_row_map,
     fc_store_rows, fc_taps, fc_turn)
+from fastconv.drivers.threads cimport Loop
 
 cdef enum:
     MAX_OUTER = 64  # numpy's limit on axes
@@ -74,7 +75,7 @@ cdef struct Done:
     char *row    # scratch memory for one row of the residual, of channels or of columns
 
 
-cdef class Geometry:
+cdef class Geometry(Loop):
     cdef const fc_level *level
     cdef fc_load_rows *load_rows    # of the weights
     cdef fc_load_rows *load_x

@@ -114,7 +114,7 @@ cdef const ptrdiff_t *pointer(cnp.ndarray array):
     return <const ptrdiff_t *>cnp.PyArray_DATA(array)
 
 
-cdef class Geometry:
+cdef class Geometry(Loop):
     """The sizes of a plan in C, and the gathering of its tiles.
 
     Parameters

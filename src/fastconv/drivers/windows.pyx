@@ -14,15 +14,13 @@ Nothing is computed but sums, so elements are known by their bytes only, and no 
                                                 run: 2..6, 0..4
 """
 
-from cython.parallel cimport parallel, threadid
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cimport numpy as cnp
 
 from fastconv import _tunables
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Loop, Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile cimport MAX_OUTER, AxisSpec, axis_spec, source_index
 
 cnp.import_array()
@@ -229,7 +227,21 @@ cdef void add_channel(const Lattice *lattice, const ptrdiff_t *strides, const nu
         next_sheet(lattice, &sheet)
 
 
-cdef class Windows:
+# A call: windows that are gathered from a source, or added to sums.
+cdef struct Call:
+    bint adds
+    Source source
+    const char *columns
+    char *to
+    ptrdiff_t sheets              # to gather
+    ptrdiff_t step                # sheets in an item
+    ptrdiff_t size                # elements in a plane of sums
+    ptrdiff_t strides[MAX_OUTER]  # of the sums, in elements
+    ptrdiff_t bytes, parts        # of a number, and numbers in an element
+    bint floating
+
+
+cdef class Windows(Loop):
     """How windows lie on arrays of one shape.
 
     Parameters
@@ -266,64 +278,63 @@ cdef class Windows:
         columns : ndarray of as many elements as all windows have
             Contiguous. All are of one dtype without Python objects.
         """
-        cdef Source source
+        cdef Call call
         cdef Region region
         cdef ptrdiff_t item = cnp.PyArray_ITEMSIZE(x), bytes = 1
         cdef ptrdiff_t sheet = self.lattice.rows * self.lattice.columns
-        cdef ptrdiff_t sheets = self.images * self.channels * self.lattice.taps
-        cdef ptrdiff_t blocks, step
-        cdef char *to = cnp.PyArray_BYTES(columns)
+        cdef ptrdiff_t items
         cdef int i, lead = cnp.PyArray_NDIM(x) - self.lattice.rank
-        if sheets * sheet * item == 0:
+        call.adds = False
+        call.to = cnp.PyArray_BYTES(columns)
+        call.sheets = self.images * self.channels * self.lattice.taps
+        if call.sheets * sheet * item == 0:
             return
-        while bytes < 8 and item % (2 * bytes) == 0 and <size_t>to % <size_t>(2 * bytes) == 0:
+        while bytes < 8 and item % (2 * bytes) == 0 and <size_t>call.to % <size_t>(2 * bytes) == 0:
             bytes *= 2
-        source.data, source.fill = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(fill)
-        source.image = cnp.PyArray_STRIDE(x, 0) if lead > 1 else 0
-        source.channel = cnp.PyArray_STRIDE(x, lead - 1) if lead > 0 else 0
+        call.bytes, call.parts = bytes, item // bytes
+        call.source.data, call.source.fill = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(fill)
+        call.source.image = cnp.PyArray_STRIDE(x, 0) if lead > 1 else 0
+        call.source.channel = cnp.PyArray_STRIDE(x, lead - 1) if lead > 0 else 0
         for i in range(self.lattice.rank):
-            source.strides[i] = cnp.PyArray_STRIDE(x, lead + i)
-        step = max(SHARE // sheet, 1)
-        blocks = (sheets + step - 1) // step
-        region = region_enter(threads, ELEMENT_WORK * sheets * sheet, blocks)
+            call.source.strides[i] = cnp.PyArray_STRIDE(x, lead + i)
+        call.step = max(SHARE // sheet, 1)
+        items = (call.sheets + call.step - 1) // call.step
+        region = region_enter(threads, ELEMENT_WORK * call.sheets * sheet, items)
         try:
             with nogil:
-                region_share(&region, blocks, False)
-                if region.threads == 1:
-                    self.copy_blocks(&source, &region, 0, step, bytes, item // bytes, to)
-                else:
-                    with parallel(num_threads=region.threads):
-                        self.copy_blocks(&source, &region, threadid(), step, bytes, item // bytes, to)
+                self.loop(&call, &region, items, False)
         finally:
             region_leave(&region)
 
-    cdef void copy_blocks(self, const Source *x, Region *region, int thread, ptrdiff_t step, ptrdiff_t bytes,
-                          ptrdiff_t parts, char *to) noexcept nogil:
-        cdef ptrdiff_t block, start, stop, sheets = self.images * self.channels * self.lattice.taps
-        while region_take(region, thread, &start, &stop):
-            for block in range(start, stop):
-                self.copy_block(x, region, thread, block * step, min(sheets, (block + 1) * step), bytes, parts, to)
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef const Call *call = <const Call *>of
+        cdef ptrdiff_t item
+        for item in range(start, stop):
+            if thread == 0:
+                region_poll(region)
+            if region.stopped:
+                return
+            if call.adds:
+                self.add_plane(call, item)
+            else:
+                self.copy_sheets(call, item * call.step, min(call.sheets, (item + 1) * call.step))
 
-    cdef void copy_block(self, const Source *x, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop,
-                         ptrdiff_t bytes, ptrdiff_t parts, char *to) noexcept nogil:
+    cdef void copy_sheets(self, const Call *call, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef const Lattice *lattice = &self.lattice
-        cdef ptrdiff_t number, plane = start // lattice.taps
-        cdef ptrdiff_t size = lattice.rows * lattice.columns * bytes * parts
+        cdef const Source *x = &call.source
+        cdef ptrdiff_t number, plane = start // lattice.taps, parts = call.parts
+        cdef ptrdiff_t size = lattice.rows * lattice.columns * call.bytes * parts
+        cdef char *to = call.to + start * size
         cdef const char *data
         cdef Sheet sheet
-        if thread == 0:
-            region_poll(region)
-        if region.stopped:
-            return
         first_sheet(lattice, start % lattice.taps, &sheet)
         data = x.data + plane // self.channels * x.image + plane % self.channels * x.channel
-        to += start * size
         for number in range(start, stop):
-            if bytes == 4:
+            if call.bytes == 4:
                 copy_sheet(lattice, &sheet, x, data, parts, <uint32_t *>to)
-            elif bytes == 8:
+            elif call.bytes == 8:
                 copy_sheet(lattice, &sheet, x, data, parts, <uint64_t *>to)
-            elif bytes == 2:
+            elif call.bytes == 2:
                 copy_sheet(lattice, &sheet, x, data, parts, <uint16_t *>to)
             else:
                 copy_sheet(lattice, &sheet, x, data, parts, <uint8_t *>to)
@@ -335,52 +346,37 @@ cdef class Windows:
 
     def scatter(self, cnp.ndarray columns, cnp.ndarray sums, threads=None):
         """Add all columns to sums; both contiguous, aligned, and of one dtype, a real or complex one of C."""
+        cdef Call call
         cdef Region region
-        cdef ptrdiff_t strides[MAX_OUTER]
-        cdef ptrdiff_t planes = self.images * self.channels, parts = 1, size = 1
-        cdef int i, kind = cnp.PyArray_TYPE(columns), bytes = <int>cnp.PyArray_ITEMSIZE(columns)
+        cdef int i, kind = cnp.PyArray_TYPE(columns)
         if cnp.PyArray_SIZE(columns) == 0:
             return
-        if kind == cnp.NPY_CFLOAT or kind == cnp.NPY_CDOUBLE:
-            parts, bytes = 2, bytes // 2
-        cdef bint floating = kind in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE)
-        # In elements: sums are contiguous.
+        call.adds = True
+        call.parts = 2 if kind == cnp.NPY_CFLOAT or kind == cnp.NPY_CDOUBLE else 1
+        call.bytes = cnp.PyArray_ITEMSIZE(columns) // call.parts
+        call.floating = kind in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE)
+        call.size = 1
         for i in range(self.lattice.rank - 1, -1, -1):
-            strides[i] = size
-            size *= self.lattice.axes[i].n
-        cdef char *data = cnp.PyArray_BYTES(columns)
-        cdef char *to = cnp.PyArray_BYTES(sums)
-        region = region_enter(threads, ELEMENT_WORK * cnp.PyArray_SIZE(columns), planes)
+            call.strides[i] = call.size
+            call.size *= self.lattice.axes[i].n
+        call.columns = cnp.PyArray_BYTES(columns)
+        call.to = cnp.PyArray_BYTES(sums)
+        region = region_enter(threads, ELEMENT_WORK * cnp.PyArray_SIZE(columns), self.images * self.channels)
         try:
             with nogil:
-                region_share(&region, planes, False)
-                if region.threads == 1:
-                    self.add_planes(&region, 0, strides, data, to, size, parts, bytes, floating)
-                else:
-                    with parallel(num_threads=region.threads):
-                        self.add_planes(&region, threadid(), strides, data, to, size, parts, bytes, floating)
+                self.loop(&call, &region, self.images * self.channels, False)
         finally:
             region_leave(&region)
 
-    cdef void add_planes(self, Region *region, int thread, const ptrdiff_t *strides, const char *data, char *to,
-                         ptrdiff_t size, ptrdiff_t parts, int bytes, bint floating) noexcept nogil:
-        cdef ptrdiff_t plane, start, stop
-        while region_take(region, thread, &start, &stop):
-            for plane in range(start, stop):
-                self.add_plane(region, thread, strides, data, to, plane, size, parts, bytes, floating)
-
-    cdef void add_plane(self, Region *region, int thread, const ptrdiff_t *strides, const char *data, char *to,
-                        ptrdiff_t plane, ptrdiff_t size, ptrdiff_t parts, int bytes, bint floating) noexcept nogil:
+    cdef void add_plane(self, const Call *call, ptrdiff_t plane) noexcept nogil:
         cdef const Lattice *lattice = &self.lattice
-        if thread == 0:
-            region_poll(region)
-        if region.stopped:
-            return
-        data += plane * lattice.taps * lattice.rows * lattice.columns * parts * bytes
-        to += plane * size * parts * bytes
-        if floating and bytes == 4:
+        cdef const ptrdiff_t *strides = &call.strides[0]
+        cdef ptrdiff_t parts = call.parts, bytes = call.bytes
+        cdef const char *data = call.columns + plane * lattice.taps * lattice.rows * lattice.columns * parts * bytes
+        cdef char *to = call.to + plane * call.size * parts * bytes
+        if call.floating and bytes == 4:
             add_channel(lattice, strides, <const float *>data, parts, <float *>to)
-        elif floating:
+        elif call.floating:
             add_channel(lattice, strides, <const double *>data, parts, <double *>to)
         elif bytes == 1:
             add_channel(lattice, strides, <const uint8_t *>data, parts, <uint8_t *>to)

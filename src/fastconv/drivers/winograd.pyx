@@ -23,15 +23,13 @@ half as many pairs, which move between an array and the vectors as elements of t
 
 cimport numpy as cnp
 import numpy as np
-from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport (
     FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_gather_lanes, fc_gemm, fc_gemm_tile, fc_load_rows,
     fc_pack_panel, fc_product, fc_row_map, fc_scatter_lanes, fc_winograd, fc_winograd_kernels)
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport (
-    Region, region_enter, region_leave, region_poll, region_share, region_take)
+from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, channels_near, lines, run_of
 
@@ -49,6 +47,7 @@ cdef struct Call:
     bint w_plain         # the weights of an output channel are contiguous, in natural order
     const char *panels   # all weights as pack_all made them, or NULL
     char *scratch
+    ptrdiff_t unit       # items that a thread takes together
 
 
 # Rows of tiles of one image within a block.
@@ -268,8 +267,10 @@ cdef class Driver(Geometry):
                 raise MemoryError("fastconv: no memory for the tiles")
             for t in range(region.threads):
                 self.lay_out(&call, t)
+            # The items of a block share its values, so a thread takes whole blocks where there are enough to even out.
+            call.unit = self.n_out_blocks if items // self.n_out_blocks >= 2 * region.threads else 1
             with nogil:
-                self.loop(&call, &region, items)
+                self.loop(&call, &region, items // call.unit, True)
             scratch_give(call.scratch)
         finally:
             region_leave(&region)
@@ -311,27 +312,11 @@ cdef class Driver(Geometry):
         scratch.outer_tap[0] = scratch.outer_tap[1] = 0
         scratch.values_key = scratch.weights_group = scratch.patch_key = -1
 
-    cdef void loop(self, Call *call, Region *region, ptrdiff_t items) noexcept nogil:
-        cdef ptrdiff_t unit = 1
-        if region.threads == 1:
-            self.items(call, region, 0, 0, items)
-            return
-        # The items of a block share its values, so a thread takes whole blocks where there are enough to even out.
-        if items // self.n_out_blocks >= 2 * region.threads:
-            unit = self.n_out_blocks
-        region_share(region, items // unit, True)
-        with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid(), unit)
-
-    cdef void worker(self, Call *call, Region *region, int thread, ptrdiff_t unit) noexcept nogil:
-        cdef ptrdiff_t start, stop
-        while region_take(region, thread, &start, &stop):
-            self.items(call, region, thread, start * unit, stop * unit)
-
-    cdef void items(self, Call *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
         cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.own_bytes)
         cdef ptrdiff_t item, block, g
-        for item in range(start, stop):
+        for item in range(start * call.unit, stop * call.unit):
             if region.stopped:
                 return
             block = item // self.n_out_blocks
