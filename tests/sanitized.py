@@ -62,9 +62,14 @@ def copy_changed(source, target):
 
 def environment(folder):
     """Return the environment of a Python that loads sanitized extensions."""
-    library = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    # The sanitizer wraps what it finds when it is loaded: without C++'s library, the first exception in another's
+    # extension would end the process.
+    libraries = [
+        subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        for name in ("libasan.so", "libstdc++.so.6")
+    ]
     return os.environ | {
-        "LD_PRELOAD": library.stdout.strip(),
+        "LD_PRELOAD": " ".join(libraries),
         # Faults at guard pages are the tests' own; allocations that are too large are asked for on purpose.
         "ASAN_OPTIONS": "detect_leaks=0:handle_segv=0:allocator_may_return_null=1:abort_on_error=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",

@@ -42,6 +42,7 @@ RANKS = (
     {"planners.tiles"},
     {"planners"},
     {"_problem"},
+    {"drivers.phases"},
     {
         f"drivers.{name}"
         for name in (
@@ -52,7 +53,6 @@ RANKS = (
             "gemm",
             "gradient",
             "lane",
-            "phases",
             "pixels",
             "quantised",
             "separable",
@@ -61,7 +61,8 @@ RANKS = (
         )
     },
     {"drivers.tile"},
-    {"drivers.levels", "drivers.results", "drivers.threads"},
+    {"drivers.threads"},
+    {"drivers.levels", "drivers.results"},
     {"drivers.kernels", "drivers"},
     {"_costs"},
     {"_reference", "_errors", "_tunables", "_epilogue", "_report", "_wisdom"},

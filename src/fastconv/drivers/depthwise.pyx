@@ -21,8 +21,7 @@ from libc.string cimport memcpy
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport FC_FILL, fc_depthwise, fc_depthwise_tile, fc_winograd_kernels
-from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport Region, Task, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, lines, source_index
 
@@ -37,7 +36,6 @@ cdef struct Call:
     char *bias          # [vector][output of a channel][lanes]
     char *fill          # a pixel of fill, and
     char *zeros         # one of zeros
-    char *scratch       # of all threads
 
 
 # One thread's part of the scratch memory, and the head of it.
@@ -129,8 +127,7 @@ cdef class Driver(Geometry):
         There is no residual.
         """
         cdef Call call
-        cdef Region region
-        cdef int t
+        cdef Task task
         cdef ptrdiff_t items = self.batch * self.n_bands * self.n_chunks * self.n_blocks
         if items == 0 or self.channels_out * self.y.out * self.x.out == 0:
             return
@@ -149,20 +146,9 @@ cdef class Driver(Geometry):
         if self.planned and panels is None:
             panels = self.pack_all(w)
         call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(self.shared_bytes + region.threads * self.thread_bytes)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            with nogil:
-                self.prepare(&call)
-                for t in range(region.threads):
-                    self.lay_out(&call, t)
-                # Neighbouring items share a table, so a thread takes some at a time.
-                self.loop(&call, &region, items, True)
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
+        # Neighbouring items share a table.
+        task = Task(self.work, items, 1, True, self.shared_bytes, self.thread_bytes)
+        self.run_items(&call, threads, &task)
 
     cdef bint needs_copy(self, const Arrays *arrays) noexcept nogil:
         """Whether results can't be written, or not be finished, in the array."""
@@ -171,10 +157,11 @@ cdef class Driver(Geometry):
             return False
         return self.in_place and self.channels_out == 1 or self.fuses and arrays.out.x != item
 
-    cdef void prepare(self, Call *call) noexcept nogil:
+    cdef void prepare(self, void *of, char *shared, char *memory) noexcept nogil:
         """What all threads read: fill, zeros, bias and weights."""
+        cdef Call *call = <Call *>of
         cdef ptrdiff_t pixel = self.groups if self.in_place else self.lanes, i, v, o, j, channel, item
-        cdef char *at = call.scratch
+        cdef char *at = shared
         item = self.computed_bytes
         call.fill = at
         call.zeros = at + lines(pixel * item)
@@ -228,10 +215,10 @@ cdef class Driver(Geometry):
                                              self.channels_in(v), 1, 1)
                 dst += self.panel_bytes
 
-    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+    cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory; the table made in it then lasts from item to item."""
-        cdef Scratch *scratch = self.scratch_of(call, thread)
-        cdef char *at = <char *>scratch + lines(sizeof(Scratch))
+        cdef Scratch *scratch = <Scratch *>memory
+        cdef char *at = memory + lines(sizeof(Scratch))
         scratch.table = <const char **>at
         at += lines(self.table_bytes)
         scratch.gathered = at
@@ -239,12 +226,10 @@ cdef class Driver(Geometry):
         scratch.results = at
         scratch.table_key = -1
 
-    cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
-        return <Scratch *>(call.scratch + self.shared_bytes + thread * self.thread_bytes)
-
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef Call *call = <Call *>of
-        cdef Scratch *scratch = self.scratch_of(call, thread)
+        cdef Scratch *scratch = <Scratch *>memory
         cdef ptrdiff_t i, rest, block, chunk, band
         cdef Item item
         scratch.region = region if thread == 0 else NULL

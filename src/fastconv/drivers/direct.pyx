@@ -11,8 +11,7 @@ from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_direct, fc_direct_tile, fc_plane, fc_row_map
-from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport Region, Task, region_poll
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, lines
 
 cnp.import_array()
@@ -25,7 +24,6 @@ cdef struct Call:
     bint x_plain       # input rows can be read where they stand
     bint out_plain     # output rows can be written where they stand
     bint w_plain       # so can the weights
-    char *scratch      # of all threads
     const fc_plane *planes  # of x_plain, at the head of the scratch memory
 
 
@@ -113,8 +111,7 @@ cdef class Driver(Geometry):
             cnp.ndarray scale=None, cnp.ndarray residual=None):
         """Write the convolution of x and w to out, which shares memory with neither; the residual may be out."""
         cdef Call call
-        cdef Region region
-        cdef int t
+        cdef Task task
         cdef ptrdiff_t items = self.batch * self.outer_outs * self.n_row_blocks * self.n_chunk_blocks * (
             (self.groups + self.group_block - 1) // self.group_block)
         if items == 0 or self.channels_out == 0 or self.x.out == 0:
@@ -126,23 +123,8 @@ cdef class Driver(Geometry):
         call.out_plain = (self.out_copies and not call.arrays.over_residual
                           and self.is_plain(out, call.arrays.out.x))
         call.w_plain = self.weights_plain(&call.arrays)
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(
-                lines(self.n_planes * sizeof(fc_plane)) + region.threads * self.thread_bytes)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            if call.x_plain:
-                self.make_plain_planes(&call)
-            for t in range(region.threads):
-                self.lay_out(&call, t)
-            if self.x.out % self.lanes:
-                self.clear_slack(&call, region.threads)
-            with nogil:
-                self.loop(&call, &region, items, False)
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
+        task = Task(self.work, items, 1, False, lines(self.n_planes * sizeof(fc_plane)), self.thread_bytes)
+        self.run_items(&call, threads, &task)
 
     cdef bint is_plain(self, cnp.ndarray array, ptrdiff_t x_stride):
         """Whether rows are contiguous and every stride is a whole number of elements."""
@@ -177,12 +159,15 @@ cdef class Driver(Geometry):
     cdef ptrdiff_t dst_pitch(self) noexcept nogil:
         return (self.tile_columns + 2 * self.lanes - 1) // self.lanes * self.lanes
 
-    cdef void make_plain_planes(self, Call *call) noexcept nogil:
+    cdef void prepare(self, void *of, char *shared, char *memory) noexcept nogil:
         """The planes of an input that is read where it stands; they begin at the tile's first row and column."""
-        cdef fc_plane *planes = <fc_plane *>call.scratch
+        cdef Call *call = <Call *>of
         cdef const Arrays *arrays = &call.arrays
+        cdef fc_plane *planes = <fc_plane *>shared
         cdef ptrdiff_t c, tap, s, rest, offset, p = 0
         cdef int i
+        if not call.x_plain:
+            return
         call.planes = planes
         for c in range(self.channels):
             for tap in range(self.outer_taps):
@@ -197,18 +182,10 @@ cdef class Driver(Geometry):
                     planes[p].rows = self.planes[p].rows
                     p += 1
 
-    cdef void clear_slack(self, Call *call, int threads) noexcept nogil:
-        """Zero the packed tiles: kernels compute on their slack, where old bits may be subnormal and slow to add."""
-        cdef int t
-        for t in range(threads):
-            memset(self.scratch_of(call, t).packed, 0, self.channels * self.channel_pitch * self.computed_bytes)
-
-    cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
-        return <Scratch *>(call.scratch + lines(self.n_planes * sizeof(fc_plane)) + thread * self.thread_bytes)
-
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef Call *call = <Call *>of
-        cdef Scratch *scratch = self.scratch_of(call, thread)
+        cdef Scratch *scratch = <Scratch *>memory
         cdef ptrdiff_t item, rest, block, n, outer, rows, chunk
         scratch.region = region if thread == 0 else NULL
         scratch.work = 0
@@ -227,10 +204,10 @@ cdef class Driver(Geometry):
             self.outer_start(&call.arrays, outer, &scratch.outer)
             self.band(call, scratch, n, block * self.group_block, rows, chunk * self.chunk_block)
 
-    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+    cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory; the weights packed in it then last from item to item."""
-        cdef Scratch *scratch = self.scratch_of(call, thread)
-        cdef char *at = <char *>scratch + lines(sizeof(Scratch))
+        cdef Scratch *scratch = <Scratch *>memory
+        cdef char *at = memory + lines(sizeof(Scratch))
         scratch.packed = at
         at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
         scratch.out = at
@@ -245,6 +222,9 @@ cdef class Driver(Geometry):
         at += lines(self.y.k * sizeof(ptrdiff_t))
         scratch.outer.taps = <ptrdiff_t *>at
         scratch.weights_key = -1
+        # Kernels compute on the slack of a tile, where old bits may be subnormal and slow to add.
+        if self.x.out % self.lanes:
+            memset(scratch.packed, 0, self.channels * self.channel_pitch * self.computed_bytes)
 
     cdef void band(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t group, ptrdiff_t block,
                    ptrdiff_t first_chunk) noexcept nogil:

@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport fc_fft, fc_fft_axis, fc_fft_back, fc_fft_forward, fc_fft_tile, fc_row_map
 from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport Region, Task, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, lines
 
@@ -24,7 +24,6 @@ cnp.import_array()
 cdef struct Call:
     Arrays arrays
     const char *spectra  # of the weights [group][channel out][channel]
-    char *scratch       # of all threads
     char *spoilt        # for each item, whether its result is not finite
     bint any_spoilt
 
@@ -153,59 +152,39 @@ cdef class Driver(Geometry):
         cdef Call call
         cdef cnp.ndarray spectra = aligned_bytes(self.spectra_bytes())
         call.arrays.w = self.bind_weights(w)
-        call.scratch = <char *>scratch_take(self.thread_bytes)
-        if call.scratch == NULL:
+        cdef char *scratch = <char *>scratch_take(self.thread_bytes)
+        if scratch == NULL:
             raise MemoryError("fastconv: no memory for the tiles")
-        self.lay_out(&call, 0)
-        self.transform_weights(&call, cnp.PyArray_BYTES(spectra))
-        scratch_give(call.scratch)
+        self.lay_out(&call, scratch)
+        self.transform_weights(&call, <Scratch *>scratch, cnp.PyArray_BYTES(spectra))
+        scratch_give(scratch)
         return spectra
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
             cnp.ndarray panels=None):
         """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
         cdef Call call
-        cdef Region region
-        cdef int t
+        cdef Task task
         cdef ptrdiff_t own = 0 if panels is not None else self.spectra_bytes()
         cdef ptrdiff_t outer = 1 if self.solid else self.outer_outs
         cdef ptrdiff_t items = self.groups * self.batch * outer * self.n_planes * self.n_rows * self.n_columns
-        cdef list spoilt = []
+        cdef bytearray spoilt = bytearray(items)
         cdef ptrdiff_t item
         call.arrays.x, call.arrays.out, call.arrays.w = self.bind(x), self.bind(out), self.bind_weights(w)
         call.arrays.bias = cnp.PyArray_BYTES(bias) if bias is not None else NULL
-        call.any_spoilt = False
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(region.threads * self.thread_bytes + own + items)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            call.spoilt = call.scratch + region.threads * self.thread_bytes + own
-            for t in range(region.threads):
-                self.lay_out(&call, t)
-            if panels is not None:
-                call.spectra = cnp.PyArray_BYTES(panels)
-            else:
-                call.spectra = call.scratch + region.threads * self.thread_bytes
-            with nogil:
-                if own:
-                    self.transform_weights(&call, <char *>call.spectra)
-                self.loop(&call, &region, items, False)
-            if call.any_spoilt and not region.stopped:
-                spoilt = [item for item in range(items) if call.spoilt[item]]
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
-        for item in spoilt:
-            self.compute_directly(x, w, bias, out, item)
+        call.spectra = cnp.PyArray_BYTES(panels) if panels is not None else NULL
+        call.spoilt, call.any_spoilt = spoilt, False
+        task = Task(self.work, items, 1, False, lines(own), self.thread_bytes)
+        self.run_items(&call, threads, &task)
+        if call.any_spoilt:
+            for item in range(items):
+                if spoilt[item]:
+                    self.compute_directly(x, w, bias, out, item)
 
-    cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
-        return <Scratch *>(call.scratch + thread * self.thread_bytes)
-
-    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+    cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory."""
-        cdef Scratch *scratch = self.scratch_of(call, thread)
-        cdef char *at = <char *>scratch + lines(sizeof(Scratch))
+        cdef Scratch *scratch = <Scratch *>memory
+        cdef char *at = memory + lines(sizeof(Scratch))
         scratch.strip = at
         at += lines(self.fft.fold.n * self.fft.middle.n * self.point_bytes)
         scratch.spectrum = at
@@ -222,9 +201,15 @@ cdef class Driver(Geometry):
 
     # --- weights -----------------------------------------------------------------------------------------------------
 
-    cdef void transform_weights(self, Call *call, char *spectra) noexcept nogil:
+    cdef void prepare(self, void *of, char *shared, char *memory) noexcept nogil:
+        """The spectra of the weights, unless they are packed."""
+        cdef Call *call = <Call *>of
+        if call.spectra == NULL:
+            self.transform_weights(call, <Scratch *>memory, shared)
+            call.spectra = shared
+
+    cdef void transform_weights(self, Call *call, Scratch *scratch, char *spectra) noexcept nogil:
         """Make the spectrum of every kernel, reversed, at the beginning of a tile of zeros."""
-        cdef Scratch *scratch = self.scratch_of(call, 0)
         cdef fc_fft_tile tile
         cdef ptrdiff_t o, c
         self.describe(&tile, scratch)
@@ -298,19 +283,19 @@ cdef class Driver(Geometry):
 
     # --- tiles -------------------------------------------------------------------------------------------------------
 
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef Call *call = <Call *>of
         cdef ptrdiff_t item
         for item in range(start, stop):
-            self.item(call, region, thread, item)
+            if thread == 0:
+                region_poll(region)
+            if region.stopped:
+                return
+            self.item(call, <Scratch *>memory, item)
 
-    cdef void item(self, Call *call, Region *region, int thread, ptrdiff_t item) noexcept nogil:
-        cdef Scratch *scratch = self.scratch_of(call, thread)
+    cdef void item(self, Call *call, Scratch *scratch, ptrdiff_t item) noexcept nogil:
         cdef Place place
-        if thread == 0:
-            region_poll(region)
-        if region.stopped:
-            return
         self.locate(call, scratch, item, &place)
         self.forward(call, scratch, &place)
         call.spoilt[item] = not self.backward(call, scratch, &place)
@@ -424,15 +409,14 @@ cdef class Driver(Geometry):
         cdef Scratch *scratch
         tile = np.empty((self.channels, self.planes, self.rows_sent, self.columns_sent), self.lane)
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
-        call.scratch = <char *>scratch_take(self.thread_bytes)
-        if call.scratch == NULL:
+        scratch = <Scratch *>scratch_take(self.thread_bytes)
+        if scratch == NULL:
             raise MemoryError("fastconv: no memory for the tiles")
-        self.lay_out(&call, 0)
-        scratch = self.scratch_of(&call, 0)
+        self.lay_out(&call, <char *>scratch)
         self.locate(&call, scratch, item, &place)
         self.pack_tile(&call.arrays, scratch, &place)
         memcpy(cnp.PyArray_DATA(<cnp.ndarray>tile), scratch.packed, (<object>tile).nbytes)
-        scratch_give(call.scratch)
+        scratch_give(scratch)
 
         with cython.critical_section(self):
             if self.fallback is None:

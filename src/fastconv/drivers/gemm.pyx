@@ -15,76 +15,42 @@ cimport numpy as cnp
 import numpy as np
 from libc.string cimport memcpy, memset
 
-from fastconv.drivers.kernels cimport fc_gemm, fc_gemm_tile, fc_pack_panel
-from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.kernels cimport fc_gemm_tile, fc_pack_panel
+from fastconv.drivers.threads cimport Region, Task, region_poll
 from fastconv.drivers.tile import aligned_bytes
-from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, channels_near, lines
+from fastconv.drivers.tile cimport Arrays, Done, Geometry, channels_near, lines
 
 cnp.import_array()
 
 
-cdef struct Call:
-    Arrays arrays
-    bint staged          # results are made in scratch memory, a panel's at a time
-    Arrays stage         # the same with that for a result
-    bint w_plain         # the weights of an output channel are contiguous, in natural order
-    const char *panels   # all weights, packed before, or NULL
-    char *scratch
+cdef class Panels(Geometry):
+    """Tiles of the input times panels of weights, [channel][tap][output channels side by side]: what GEMMs share.
 
-
-# One thread's part of the scratch memory, and the head of it.
-cdef struct Scratch:
-    char *packed
-    char *weights
-    char *bias
-    char *stage
-    char *residual         # one row of it
-    TileMap map
-    Outer outer
-    ptrdiff_t weights_key  # the first output channel whose weights are packed
-    # What the packed tile holds: its place in the image, and the image.
-    ptrdiff_t y0, x0, outer_index, n, g
-
-
-cdef class Driver(Geometry):
-    cdef fc_gemm *kernel
-    cdef fc_pack_panel *pack_panel
-    cdef ptrdiff_t panel, out_block, n_row_blocks, n_chunks, n_out_blocks, thread_bytes, panel_bytes
-    cdef ptrdiff_t stage_bytes, residual_bytes
-    cdef bint flattened
-    cdef double work
-    cdef const ptrdiff_t *tap_offsets
-    cdef const ptrdiff_t *natural_order  # 0, 1, 2 ...: the rows of a panel that the taps of a channel go to
-    cdef object keep_gemm
+    A subclass packs a panel and computes a tile.
+    """
 
     def __init__(self, problem, plan):
         Geometry.__init__(self, problem, plan)
         self.kernel = self.level.gemm[self.compute]
-        self.pack_panel = self.level.pack_panel[self.compute]
-        natural_order = np.arange(self.taps, dtype=np.intp)
-        self.keep_gemm = (plan.tap_offsets, natural_order)
-        self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
-        self.natural_order = <const ptrdiff_t *>cnp.PyArray_DATA(natural_order)
         self.panel = self.level.gemm_vectors * self.lanes
-        self.panel_bytes = self.panel * self.channels * self.taps * self.computed_bytes
         self.out_block = plan.out_block
-        self.flattened = plan.flattened
         self.n_chunks = (self.x.out + self.tile_columns - 1) // self.tile_columns
         self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
-        self.work = problem.thread_work
-        self.stage_bytes = self.residual_bytes = 0
-        if self.casts or self.has_epilogue:
-            self.stage_bytes = self.panel * self.tile_rows * self.tile_columns * self.computed_bytes
-            self.residual_bytes = max(self.panel, self.tile_columns) * self.computed_bytes
+        self.n_items = self.groups * self.n_out_blocks * self.batch * self.outer_outs * self.n_row_blocks * self.n_chunks
+
+    cdef void set_sizes(self, ptrdiff_t taps, ptrdiff_t results_bytes, ptrdiff_t residual_bytes):
+        """Find the scratch memory, of panels of so many taps a channel."""
+        self.panel_bytes = self.panel * self.channels * taps * self.computed_bytes
+        self.results_bytes, self.residual_bytes = results_bytes, residual_bytes
         self.thread_bytes = (
             lines(sizeof(Scratch))
             + lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
             + lines(self.out_block // self.panel * self.panel_bytes)
             + lines(self.out_block * self.computed_bytes)
-            + lines(self.stage_bytes)
+            + lines(self.results_bytes)
             + lines(self.residual_bytes)
+            + lines(self.taps * sizeof(ptrdiff_t))
             + lines(self.map_bytes())
             + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
 
@@ -94,34 +60,158 @@ cdef class Driver(Geometry):
         return self.thread_bytes
 
     @property
-    def panel_format(self):
-        """Equal for drivers of a plan that can use each other's packed weights."""
-        return "panels"
-
-    @property
     def level_name(self):
         """The level whose kernels this driver calls."""
         return self.level.name.decode()
-
-    @property
-    def fuses_epilogue(self):
-        """Whether `run` finishes what it stores."""
-        return True
 
     def pack_all(self, cnp.ndarray w):
         """Return all weights as panels, to be handed to `run` as often as they are used."""
         cdef Call call
         cdef ptrdiff_t panels = (self.channels_out + self.panel - 1) // self.panel, g, p
-        call.arrays.w = self.bind_weights(w)
-        call.w_plain = self.weights_plain(&call.arrays)
+        self.bind_panels(&call, w, None)
         cdef cnp.ndarray aligned = aligned_bytes(self.groups * panels * self.panel_bytes)
+        cdef cnp.ndarray rows = aligned_bytes(self.taps * sizeof(ptrdiff_t))
         cdef char *dst = cnp.PyArray_BYTES(aligned)
         for g in range(self.groups):
             for p in range(panels):
                 self.pack_weights(&call, g * self.channels_out + p * self.panel,
-                                  min(self.panel, self.channels_out - p * self.panel), dst)
+                                  min(self.panel, self.channels_out - p * self.panel),
+                                  <ptrdiff_t *>cnp.PyArray_DATA(rows), dst)
                 dst += self.panel_bytes
         return aligned
+
+    cdef void bind_panels(self, Call *call, cnp.ndarray w, cnp.ndarray panels):
+        call.arrays.w = self.bind_weights(w)
+        call.w_plain = self.weights_plain(&call.arrays)
+        call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
+
+    cdef int run_blocks(self, Call *call, object threads) except -1:
+        # Neighbouring items share packed weights.
+        cdef Task task = Task(self.work, self.n_items, 1, True, 0, self.thread_bytes)
+        return self.run_items(call, threads, &task)
+
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
+        cdef Call *call = <Call *>of
+        cdef Scratch *scratch = <Scratch *>memory
+        cdef ptrdiff_t item, rest, outer, rows, chunk, n, block
+        for item in range(start, stop):
+            if region.stopped:
+                return
+            chunk = item % self.n_chunks
+            rest = item // self.n_chunks
+            rows = rest % self.n_row_blocks
+            rest //= self.n_row_blocks
+            outer = rest % self.outer_outs
+            rest //= self.outer_outs
+            n = rest % self.batch
+            rest //= self.batch
+            block = rest % self.n_out_blocks
+            self.pack_tile(call, scratch, n, rest // self.n_out_blocks, outer, rows * self.tile_rows,
+                           chunk * self.tile_columns)
+            self.tile(call, scratch, block * self.out_block)
+            if thread == 0:
+                region_poll(region)
+
+    cdef void lay_out(self, void *of, char *memory) noexcept nogil:
+        """Divide a thread's memory; what is packed in it then lasts from item to item."""
+        cdef char *at = memory
+        cdef Scratch *scratch = <Scratch *>memory
+        at += lines(sizeof(Scratch))
+        scratch.packed = at
+        at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
+        scratch.weights = at
+        at += lines(self.out_block // self.panel * self.panel_bytes)
+        scratch.bias = at
+        at += lines(self.out_block * self.computed_bytes)
+        scratch.results = at
+        at += lines(self.results_bytes)
+        scratch.residual = at
+        at += lines(self.residual_bytes)
+        scratch.rows = <ptrdiff_t *>at
+        at += lines(self.taps * sizeof(ptrdiff_t))
+        self.lay_out_map(at, &scratch.map)
+        at += lines(self.map_bytes())
+        scratch.outer.taps = <ptrdiff_t *>at
+        scratch.weights_key = scratch.y0 = -1
+
+    cdef const char *block_weights(self, const Call *call, Scratch *scratch, ptrdiff_t first) noexcept nogil:
+        """The panels of the output channels from `first` of the tile's group on, and their bias.
+
+        Packed if they are not yet.
+        """
+        cdef ptrdiff_t channel = scratch.g * self.channels_out + first, p
+        cdef ptrdiff_t panels = (self.channels_out + self.panel - 1) // self.panel
+        cdef ptrdiff_t n = min(self.out_block, self.channels_out - first)
+        if scratch.weights_key != channel:
+            scratch.weights_key = channel
+            memset(scratch.bias, 0, self.out_block * self.computed_bytes)
+            if call.arrays.bias != NULL:
+                memcpy(scratch.bias, call.arrays.bias + channel * self.computed_bytes, n * self.computed_bytes)
+            if call.panels == NULL:
+                for p in range((n + self.panel - 1) // self.panel):
+                    self.pack_weights(call, channel + p * self.panel, min(self.panel, n - p * self.panel), scratch.rows,
+                                      scratch.weights + p * self.panel_bytes)
+        if call.panels != NULL:
+            return call.panels + (scratch.g * panels + first // self.panel) * self.panel_bytes
+        return scratch.weights
+
+    cdef void pack_tile(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t outer, ptrdiff_t y0,
+                        ptrdiff_t x0) noexcept nogil:
+        """Pack a tile, or as much of it as the tile before does not share."""
+        cdef const Arrays *arrays = &call.arrays
+        cdef bint same_place = scratch.y0 == y0 and scratch.x0 == x0 and scratch.outer_index == outer
+        if same_place and scratch.n == n and scratch.g == g:
+            return
+        if same_place:
+            self.runs_only(&scratch.map)
+        else:
+            self.outer_start(arrays, outer, &scratch.outer)
+            self.start_tile(arrays, y0, min(self.tile_rows, self.y.out - y0), x0,
+                            min(self.tile_columns, self.x.out - x0), &scratch.map)
+        scratch.y0, scratch.x0, scratch.outer_index, scratch.n, scratch.g = y0, x0, outer, n, g
+        self.pack(arrays, arrays.x.data + n * arrays.x.batch + g * self.channels * arrays.x.channel, g * self.channels,
+                  &scratch.outer, &scratch.map, scratch.packed)
+
+    cdef void pack_weights(self, const Call *call, ptrdiff_t channel, ptrdiff_t n, ptrdiff_t *rows,
+                           char *panel) noexcept nogil:
+        """Pack the panel of n output channels; there is memory for a row of the panel of each tap."""
+
+    cdef void tile(self, Call *call, Scratch *scratch, ptrdiff_t first) noexcept nogil:
+        """Compute a block of output channels, from `first` of the group on, on the packed tile."""
+
+
+cdef class Driver(Panels):
+    cdef fc_pack_panel *pack_panel
+    cdef bint flattened
+    cdef const ptrdiff_t *tap_offsets
+    cdef const ptrdiff_t *natural_order  # 0, 1, 2 ...: the rows of a panel that the taps of a channel go to
+    cdef object keep_gemm
+
+    def __init__(self, problem, plan):
+        Panels.__init__(self, problem, plan)
+        cdef ptrdiff_t stage_bytes = 0, residual_bytes = 0
+        self.pack_panel = self.level.pack_panel[self.compute]
+        natural_order = np.arange(self.taps, dtype=np.intp)
+        self.keep_gemm = (plan.tap_offsets, natural_order)
+        self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
+        self.natural_order = <const ptrdiff_t *>cnp.PyArray_DATA(natural_order)
+        self.flattened = plan.flattened
+        self.work = problem.thread_work
+        if self.casts or self.has_epilogue:
+            stage_bytes = self.panel * self.tile_rows * self.tile_columns * self.computed_bytes
+            residual_bytes = max(self.panel, self.tile_columns) * self.computed_bytes
+        self.set_sizes(self.taps, stage_bytes, residual_bytes)
+
+    @property
+    def panel_format(self):
+        """Equal for drivers of a plan that can use each other's packed weights."""
+        return "panels"
+
+    @property
+    def fuses_epilogue(self):
+        """Whether `run` finishes what it stores."""
+        return True
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
             cnp.ndarray panels=None, cnp.ndarray scale=None, cnp.ndarray residual=None):
@@ -130,11 +220,7 @@ cdef class Driver(Geometry):
         The residual may be out.
         """
         cdef Call call
-        cdef Region region
-        cdef int t
-        cdef ptrdiff_t items = (
-            self.groups * self.n_out_blocks * self.batch * self.outer_outs * self.n_row_blocks * self.n_chunks)
-        if items == 0:
+        if self.n_items == 0:
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         if self.flattened and not self.flat_stride(x, &call.arrays.x.x):
@@ -150,22 +236,8 @@ cdef class Driver(Geometry):
             self.run(x, w, bias, out, threads, panels, scale, np.ascontiguousarray(residual))
             return
         self.bind_stage(&call)
-        call.arrays.w = self.bind_weights(w)
-        call.w_plain = self.weights_plain(&call.arrays)
-        call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(region.threads * self.thread_bytes)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            for t in range(region.threads):
-                self.lay_out(&call, t)
-            with nogil:
-                # Runs of items in a row share packed weights, so a thread takes some at a time.
-                self.loop(&call, &region, items, True)
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
+        self.bind_panels(&call, w, panels)
+        self.run_blocks(&call, threads)
 
     cdef bint flat_stride(self, cnp.ndarray array, ptrdiff_t *stride):
         """Find the distance between neighbouring samples of an image, if it is the same for all; else return False."""
@@ -195,67 +267,8 @@ cdef class Driver(Geometry):
         call.stage.out.x = self.panel * item if across else item
         call.stage.out.y = self.tile_columns * call.stage.out.x
 
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
-        cdef Call *call = <Call *>of
-        cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)
-        cdef ptrdiff_t item, rest, outer, rows, chunk, n, block
-        for item in range(start, stop):
-            if region.stopped:
-                return
-            chunk = item % self.n_chunks
-            rest = item // self.n_chunks
-            rows = rest % self.n_row_blocks
-            rest //= self.n_row_blocks
-            outer = rest % self.outer_outs
-            rest //= self.outer_outs
-            n = rest % self.batch
-            rest //= self.batch
-            block = rest % self.n_out_blocks
-            self.pack_tile(call, scratch, n, rest // self.n_out_blocks, outer, rows * self.tile_rows,
-                           chunk * self.tile_columns)
-            self.tile(call, scratch, block * self.out_block)
-            if thread == 0:
-                region_poll(region)
-
-    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
-        """Divide a thread's memory; what is packed in it then lasts from item to item."""
-        cdef char *at = call.scratch + thread * self.thread_bytes
-        cdef Scratch *scratch = <Scratch *>at
-        at += lines(sizeof(Scratch))
-        scratch.packed = at
-        at += lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
-        scratch.weights = at
-        at += lines(self.out_block // self.panel * self.panel_bytes)
-        scratch.bias = at
-        at += lines(self.out_block * self.computed_bytes)
-        scratch.stage = at
-        at += lines(self.stage_bytes)
-        scratch.residual = at
-        at += lines(self.residual_bytes)
-        self.lay_out_map(at, &scratch.map)
-        at += lines(self.map_bytes())
-        scratch.outer.taps = <ptrdiff_t *>at
-        scratch.weights_key = scratch.y0 = -1
-
-    cdef const char *block_weights(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t first,
-                                   ptrdiff_t n) noexcept nogil:
-        """The panels and the bias of output channels first..first + n - 1 of a group, packed if they are not yet."""
-        cdef ptrdiff_t channel = g * self.channels_out + first, p
-        cdef ptrdiff_t panels = (self.channels_out + self.panel - 1) // self.panel
-        if scratch.weights_key != channel:
-            scratch.weights_key = channel
-            memset(scratch.bias, 0, self.out_block * self.computed_bytes)
-            if call.arrays.bias != NULL:
-                memcpy(scratch.bias, call.arrays.bias + channel * self.computed_bytes, n * self.computed_bytes)
-            if call.panels == NULL:
-                for p in range((n + self.panel - 1) // self.panel):
-                    self.pack_weights(call, channel + p * self.panel, min(self.panel, n - p * self.panel),
-                                      scratch.weights + p * self.panel_bytes)
-        if call.panels != NULL:
-            return call.panels + (g * panels + first // self.panel) * self.panel_bytes
-        return scratch.weights
-
-    cdef void pack_weights(self, Call *call, ptrdiff_t channel, ptrdiff_t n, char *panel) noexcept nogil:
+    cdef void pack_weights(self, const Call *call, ptrdiff_t channel, ptrdiff_t n, ptrdiff_t *rows,
+                           char *panel) noexcept nogil:
         """One panel: the weights of n output channels, side by side."""
         cdef const Arrays *arrays = &call.arrays
         cdef const char *w = arrays.w.data + channel * arrays.w.batch
@@ -267,28 +280,11 @@ cdef class Driver(Geometry):
             self.pack_channel(&arrays.w, w + c * arrays.w.channel, n, self.natural_order,
                               panel + c * self.taps * self.panel * self.computed_bytes)
 
-    cdef void pack_tile(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t outer, ptrdiff_t y0,
-                        ptrdiff_t x0) noexcept nogil:
-        """Pack a tile, or as much of it as the tile before does not share."""
-        cdef const Arrays *arrays = &call.arrays
-        cdef bint same_place = scratch.y0 == y0 and scratch.x0 == x0 and scratch.outer_index == outer
-        if same_place and scratch.n == n and scratch.g == g:
-            return
-        if same_place:
-            self.runs_only(&scratch.map)
-        else:
-            self.outer_start(arrays, outer, &scratch.outer)
-            self.start_tile(arrays, y0, min(self.tile_rows, self.y.out - y0), x0,
-                            min(self.tile_columns, self.x.out - x0), &scratch.map)
-        scratch.y0, scratch.x0, scratch.outer_index, scratch.n, scratch.g = y0, x0, outer, n, g
-        self.pack(arrays, arrays.x.data + n * arrays.x.batch + g * self.channels * arrays.x.channel, g * self.channels,
-                  &scratch.outer, &scratch.map, scratch.packed)
-
     cdef void tile(self, Call *call, Scratch *scratch, ptrdiff_t first) noexcept nogil:
         """A block of output channels, from `first` of the group on, on the packed tile."""
         cdef const Arrays *arrays = &call.arrays
         cdef ptrdiff_t channels_out = min(self.out_block, self.channels_out - first)
-        cdef const char *weights = self.block_weights(call, scratch, scratch.g, first, channels_out)
+        cdef const char *weights = self.block_weights(call, scratch, first)
         cdef char *out = (arrays.out.data + scratch.n * arrays.out.batch
                           + (scratch.g * self.channels_out + first) * arrays.out.channel
                           + scratch.outer.out_offset + scratch.y0 * arrays.out.y + scratch.x0 * arrays.out.x)
@@ -311,7 +307,7 @@ cdef class Driver(Geometry):
         for p in range((channels_out + self.panel - 1) // self.panel):
             done.channel = scratch.g * self.channels_out + first + p * self.panel
             done.channels = min(self.panel, channels_out - p * self.panel)
-            done.values = scratch.stage if call.staged else out + p * self.panel * to.out.channel
+            done.values = scratch.results if call.staged else out + p * self.panel * to.out.channel
             self.register_tiles(to, scratch, weights + p * self.panel_bytes,
                                 scratch.bias + p * self.panel * self.computed_bytes, done.channels, done.values,
                                 done.rows, done.columns)

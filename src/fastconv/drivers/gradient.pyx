@@ -18,8 +18,7 @@ cimport numpy as cnp
 
 from fastconv.drivers.kernels cimport (
     FC_ZERO_ROW, fc_gradient_kernels, fc_gradient_tile, fc_row_map, fc_winograd_kernels)
-from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport Region, Task, region_poll
 from fastconv.drivers.threads import check, get_num_threads
 from fastconv.drivers.tile cimport LINE, Arrays, Geometry, Outer, TileMap, lines
 
@@ -35,7 +34,6 @@ cdef struct Call:
     ptrdiff_t sum_pitch  # of a block, from one vector to the next, in elements
     ptrdiff_t sum_bytes  # of a panel of a block
     ptrdiff_t thread_bytes
-    char *scratch
 
 
 # One thread's part of the scratch memory, and the head of it.
@@ -132,8 +130,7 @@ cdef class Driver(Geometry):
         the problem's layout and any strides. There is at least one position to sum over.
         """
         cdef Call call
-        cdef Region region
-        cdef int t
+        cdef Task task
         cdef ptrdiff_t items
         check(threads)
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(grad)
@@ -145,18 +142,8 @@ cdef class Driver(Geometry):
         items = self.groups * call.n_channel_blocks * call.n_panel_blocks
         if items == 0:
             return
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(region.threads * call.thread_bytes)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            for t in range(region.threads):
-                self.lay_out(&call, t)
-            with nogil:
-                self.loop(&call, &region, items, False)
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
+        task = Task(self.work, items, 1, False, 0, call.thread_bytes)
+        self.run_items(&call, threads, &task)
 
     cdef void make_blocks(self, Call *call, ptrdiff_t threads) noexcept:
         """Cut the result into the plan's blocks, or smaller ones where threads would have too few to share evenly."""
@@ -176,16 +163,18 @@ cdef class Driver(Geometry):
         call.sum_bytes = self.sum_bytes(call.channel_block)
         call.thread_bytes = self.block_bytes(call.channel_block, call.panel_block)
 
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef Call *call = <Call *>of
         cdef ptrdiff_t item
         for item in range(start, stop):
-            self.item(call, region, thread, item)
+            self.item(call, region, thread, <Scratch *>memory, item)
 
-    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+    cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory."""
-        cdef char *at = call.scratch + thread * call.thread_bytes
-        cdef Scratch *scratch = <Scratch *>at
+        cdef Call *call = <Call *>of
+        cdef char *at = memory
+        cdef Scratch *scratch = <Scratch *>memory
         cdef ptrdiff_t r
         at += lines(sizeof(Scratch))
         scratch.packed = at
@@ -206,9 +195,8 @@ cdef class Driver(Geometry):
         for r in range(self.tile_rows):
             scratch.row_offset[r] = r * call.arrays.out.y
 
-    cdef void item(self, Call *call, Region *region, int thread, ptrdiff_t item) noexcept nogil:
+    cdef void item(self, Call *call, Region *region, int thread, Scratch *scratch, ptrdiff_t item) noexcept nogil:
         """A block of the result."""
-        cdef Scratch *scratch = <Scratch *>(call.scratch + thread * call.thread_bytes)
         cdef Block block
         cdef ptrdiff_t tile, rest
         block.panel = item % call.n_panel_blocks * call.panel_block

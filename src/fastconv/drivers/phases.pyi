@@ -1,16 +1,11 @@
 import numpy as np
 
 from fastconv._problem import ConvProblem
-from fastconv.drivers.tile import Geometry
+from fastconv.drivers.gemm import Panels
 from fastconv.planners.phases import PhasesPlan
 
-class Driver(Geometry):
+class Driver(Panels):
     def __init__(self, problem: ConvProblem, plan: PhasesPlan) -> None: ...
-    @property
-    def workspace_bytes(self) -> int: ...
-    @property
-    def level_name(self) -> str: ...
-    def pack_all(self, w: np.ndarray) -> np.ndarray: ...
     def run(
         self,
         x: np.ndarray,

@@ -20,8 +20,7 @@ from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
-from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport Region, Task, region_poll
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, View, lines
 
 cnp.import_array()
@@ -34,7 +33,6 @@ cdef struct Call:
     Arrays arrays
     bint in_place  # the input is read where it is
     bint direct    # the result is written where it belongs
-    char *scratch
 
 
 # One thread's part of the scratch memory, and the head of it.
@@ -115,8 +113,7 @@ cdef class Driver(Geometry):
         The residual may be out.
         """
         cdef Call call
-        cdef Region region
-        cdef int t
+        cdef Task task
         cdef ptrdiff_t items = (
             self.groups * self.batch * self.outer_outs * self.n_row_blocks * self.n_chunks * self.n_out_blocks)
         if items == 0:
@@ -131,19 +128,9 @@ cdef class Driver(Geometry):
         call.in_place = self.pointwise and cnp.PyArray_ISALIGNED(x) and self.follow(&call.arrays.x)
         call.direct = (not self.wants_stage(&call.arrays) and cnp.PyArray_ISALIGNED(out)
                        and self.follow(&call.arrays.out))
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(region.threads * self.thread_bytes)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            for t in range(region.threads):
-                self.lay_out(&call, t)
-            with nogil:
-                # Runs of items in a row share a packed tile, so a thread takes some at a time.
-                self.loop(&call, &region, items, True)
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
+        # Neighbouring items share a packed tile.
+        task = Task(self.work, items, 1, True, 0, self.thread_bytes)
+        self.run_items(&call, threads, &task)
 
     cdef bint follow(self, View *view) noexcept nogil:
         """Whether the pixels of a line are neighbours, and channels whole elements apart."""
@@ -154,9 +141,10 @@ cdef class Driver(Geometry):
             return False
         return not self.joined or self.tile_rows == 1 or view.y == self.x.out * self.computed_bytes
 
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef Call *call = <Call *>of
-        cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.thread_bytes)
+        cdef Scratch *scratch = <Scratch *>memory
         cdef ptrdiff_t item, rest, block, chunk, rows, outer, n
         for item in range(start, stop):
             block = item % self.n_out_blocks
@@ -174,10 +162,11 @@ cdef class Driver(Geometry):
             if region.stopped:
                 return
 
-    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+    cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory; what is packed in it then lasts from item to item."""
-        cdef char *at = call.scratch + thread * self.thread_bytes
-        cdef Scratch *scratch = <Scratch *>at
+        cdef Call *call = <Call *>of
+        cdef char *at = memory
+        cdef Scratch *scratch = <Scratch *>memory
         cdef ptrdiff_t k, step
         at += lines(sizeof(Scratch))
         scratch.packed = at

@@ -22,8 +22,8 @@ from libc.stdint cimport int8_t, int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from fastconv.drivers.kernels cimport FC_INT8_COLUMNS, fc_int8_store, fc_int8_tile, fc_level, fc_store_int8
-from fastconv.drivers.levels cimport level_named, scratch_give, scratch_take
-from fastconv.drivers.threads cimport Loop, Region, region_enter, region_leave, region_poll
+from fastconv.drivers.levels cimport level_named
+from fastconv.drivers.threads cimport Loop, Region, Task, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport AxisSpec, axis_spec, lines
 
@@ -54,7 +54,6 @@ cdef struct Call:
     float low, high
     int y_zero
     bint channels_last
-    char *scratch
 
 
 cdef struct Scratch:
@@ -180,7 +179,7 @@ cdef class Driver(Loop):
         threads : int, optional
         """
         cdef Call call
-        cdef Region region
+        cdef Task task
         cdef ptrdiff_t items = (
             self.blocks * self.batch * self.z.out * self.n_row_blocks * self.n_chunks)
         if items == 0:
@@ -196,32 +195,24 @@ cdef class Driver(Loop):
         if epilogue.scale is not None:
             call.scale = <const float *>cnp.PyArray_DATA(epilogue.scale)
         call.channels_last = call.scale != NULL and call.out.channel == 1 and call.out.x != 1
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(region.threads * self.thread_bytes)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            with nogil:
-                self.loop(&call, &region, items, False)
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
+        task = Task(self.work, items, 1, False, 0, self.thread_bytes)
+        self.run_items(&call, threads, &task)
 
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef const Call *call = <const Call *>of
         cdef ptrdiff_t item
         for item in range(start, stop):
             if region.stopped:
                 return
-            self.item(call, thread, item)
+            self.item(call, memory, item)
             if thread == 0:
                 region_poll(region)
 
-    cdef void item(self, const Call *call, int thread, ptrdiff_t index) noexcept nogil:
+    cdef void item(self, const Call *call, char *at, ptrdiff_t index) noexcept nogil:
         cdef Scratch scratch
         cdef Place place
         cdef ptrdiff_t first, channels
-        cdef char *at = call.scratch + thread * self.thread_bytes
         scratch.packed = <uint8_t *>at
         at += self.packed_bytes
         scratch.sums = <int32_t *>at

@@ -17,8 +17,8 @@ from fastconv.drivers.kernels cimport (
     FC_FILL, FC_FILL_ROW, fc_direct, fc_direct_tile, fc_fold, fc_fold_tile, fc_level, fc_load_rows, fc_mirror,
     fc_mirror_tile, fc_plane, fc_row_map, fc_store_rows, fc_sum, fc_sum_tile,
 )
-from fastconv.drivers.levels cimport level_named, scratch_give, scratch_take
-from fastconv.drivers.threads cimport Loop, Region, region_enter, region_leave, region_poll
+from fastconv.drivers.levels cimport level_named
+from fastconv.drivers.threads cimport Loop, Region, Task, region_poll
 from fastconv.drivers.tile cimport AxisSpec, axis_spec, lines, source_index
 
 cnp.import_array()
@@ -69,7 +69,6 @@ cdef struct Call:
     ptrdiff_t x_y, x_x      # strides in bytes
     ptrdiff_t x_batch[MAX_BATCH]
     bint x_plain, out_plain
-    char *scratch
 
 
 cdef class Stage(Loop):
@@ -173,7 +172,7 @@ cdef class Stage(Loop):
     def run(self, cnp.ndarray x, cnp.ndarray out, threads=None):
         """Filter x into out, which is contiguous and shares no memory with x."""
         cdef Call call
-        cdef Region region
+        cdef Task task
         cdef const cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
         cdef ptrdiff_t items = self.batch_count * self.n_row_tiles * self.n_column_tiles
         cdef int i
@@ -188,18 +187,8 @@ cdef class Stage(Loop):
         call.x_plain = (self.x_copies and call.x_x == self.item
                         and not <size_t>call.x % <size_t>self.part_bytes and self.whole_strides(x))
         call.out_plain = self.out_copies and not <size_t>call.out % <size_t>self.part_bytes
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(region.threads * self.thread_bytes)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            for i in range(region.threads):
-                self.lay_out(&call, i)
-            with nogil:
-                self.loop(&call, &region, items, False)
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
+        task = Task(self.work, items, 1, False, 0, self.thread_bytes)
+        self.run_items(&call, threads, &task)
 
     cdef bint whole_strides(self, cnp.ndarray x):
         cdef int i
@@ -208,10 +197,10 @@ cdef class Stage(Loop):
                 return False
         return True
 
-    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+    cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory. Kernels compute on the slack of rows, where old bits may be slow to add."""
-        cdef Scratch *scratch = self.scratch_of(call, thread)
-        cdef char *at = <char *>scratch + lines(sizeof(Scratch))
+        cdef Scratch *scratch = <Scratch *>memory
+        cdef char *at = memory + lines(sizeof(Scratch))
         memset(at, 0, self.block_bytes() * (3 + self.powers))
         scratch.packed = at
         at += self.block_bytes()
@@ -227,12 +216,10 @@ cdef class Stage(Loop):
         at += lines(self.packed_rows * sizeof(ptrdiff_t))
         scratch.index = <ptrdiff_t *>at
 
-    cdef Scratch *scratch_of(self, const Call *call, int thread) noexcept nogil:
-        return <Scratch *>(call.scratch + thread * self.thread_bytes)
-
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef Call *call = <Call *>of
-        cdef Scratch *scratch = self.scratch_of(call, thread)
+        cdef Scratch *scratch = <Scratch *>memory
         cdef double tile_work = self.work / (self.batch_count * self.n_row_tiles * self.n_column_tiles)
         cdef ptrdiff_t item, rest, y0, x0, x_offset, out_offset
         cdef int i

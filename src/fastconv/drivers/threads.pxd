@@ -3,8 +3,8 @@ cdef struct Region:
     bint owner     # whether this call holds the process-wide region
     bint stopped   # an exception is set in the calling thread: skip what is left
     double next_poll
-    # Shares of the items, which threads take one after the other, and workers that found none left.
-    ptrdiff_t items, shares, next
+    # Shares of the units of items, which threads take one after the other, and workers that found none left.
+    ptrdiff_t items, unit, shares, next
     int arrived
     int number     # of this region in the process, from 1 on
     double started
@@ -12,11 +12,22 @@ cdef struct Region:
     double lost    # seconds that the region took longer than one thread would have
     bint judged    # whether that says something about the machine: not where threads had to be made first
 
-cdef Region region_enter(object threads, double work, ptrdiff_t items)
-cdef int region_leave(Region *region) except -1
 cdef void region_poll(Region *region) noexcept nogil
 
+# What a call is cut into, and what it takes.
+cdef struct Task:
+    double work               # multiply-adds
+    ptrdiff_t items
+    ptrdiff_t unit            # items that stay together where there are enough of them for all threads
+    bint runs                 # neighbouring items share something that is costly to make
+    ptrdiff_t shared_bytes    # scratch memory, whole lines: that of all threads
+    ptrdiff_t thread_bytes    # and that of each
+
 cdef class Loop:
-    cdef void loop(self, void *call, Region *region, ptrdiff_t items, bint runs) noexcept nogil
-    cdef void worker(self, void *call, Region *region, int thread) noexcept nogil
-    cdef void items(self, void *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil
+    cdef int run_items(self, void *call, object threads, const Task *task) except -1
+    cdef void loop(self, void *call, Region *region, const Task *task, char *scratch) noexcept nogil
+    cdef void worker(self, void *call, Region *region, int thread, char *scratch) noexcept nogil
+    cdef void lay_out(self, void *call, char *scratch) noexcept nogil
+    cdef void prepare(self, void *call, char *shared, char *scratch) noexcept nogil
+    cdef void items(self, void *call, Region *region, int thread, char *scratch, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil

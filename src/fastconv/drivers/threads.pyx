@@ -23,6 +23,7 @@ from libc.string cimport memset
 
 from fastconv import _tunables
 from fastconv._errors import ConvError, ConvTypeError
+from fastconv.drivers.levels cimport scratch_give, scratch_take
 
 cdef extern from "Python.h":
     # Declared without "except": the error stays set in the calling thread until region_leave raises it.
@@ -307,10 +308,10 @@ cdef int region_leave(Region *region) except -1:
 
 cdef bint region_take(Region *region, int thread, ptrdiff_t *start, ptrdiff_t *stop) noexcept nogil:
     """The next items for a thread. Once there are none, return False, to the calling thread when all have finished."""
-    cdef ptrdiff_t share = fc_take(&region.next)
+    cdef ptrdiff_t share = fc_take(&region.next), units = region.items // region.unit
     if share < region.shares:
-        start[0] = share * region.items // region.shares
-        stop[0] = (share + 1) * region.items // region.shares
+        start[0] = share * units // region.shares * region.unit
+        stop[0] = (share + 1) * units // region.shares * region.unit
         fc_begins(region.number)
         return True
     fc_ends(region.number, &region.ran)
@@ -326,28 +327,57 @@ cdef bint region_take(Region *region, int thread, ptrdiff_t *start, ptrdiff_t *s
 
 
 cdef class Loop:
-    """Work that is cut into items, which the threads of a region take: the one loop that OpenMP runs."""
+    """Work that is cut into items, which the threads of a region take: all that OpenMP runs, and all scratch memory.
 
-    cdef void loop(self, void *call, Region *region, ptrdiff_t items, bint runs) noexcept nogil:
-        """Compute all items of a call.
+    A driver describes a call in a structure of its own, which is handed on to its `lay_out`, `prepare` and `items`.
+    """
 
-        Threads take items one by one, or in runs where neighbours share something that is costly to make.
-        """
+    cdef int run_items(self, void *call, object threads, const Task *task) except -1:
+        """Compute all items of a call."""
+        cdef Region region = region_enter(threads, task.work, task.items)
+        cdef char *scratch
+        cdef int thread
+        try:
+            scratch = <char *>scratch_take(task.shared_bytes + region.threads * task.thread_bytes)
+            if scratch == NULL:
+                raise MemoryError("fastconv: no memory for the tiles")
+            with nogil:
+                for thread in range(region.threads):
+                    self.lay_out(call, scratch + task.shared_bytes + thread * task.thread_bytes)
+                self.prepare(call, scratch, scratch + task.shared_bytes)
+                self.loop(call, &region, task, scratch + task.shared_bytes)
+            scratch_give(scratch)
+        finally:
+            region_leave(&region)
+        return 0
+
+    cdef void loop(self, void *call, Region *region, const Task *task, char *scratch) noexcept nogil:
+        cdef ptrdiff_t bytes = task.thread_bytes, units = task.items // task.unit
         if region.threads == 1:
-            self.items(call, region, 0, 0, items)
+            self.items(call, region, 0, scratch, 0, task.items)
             return
-        region.items = items
-        region.shares = min(items, SHARES * region.threads) if runs else items
+        region.items = task.items
+        region.unit = task.unit if units >= 2 * region.threads else 1
+        region.shares = task.items // region.unit
+        if task.runs:
+            region.shares = min(region.shares, SHARES * region.threads)
         region.started = fc_seconds()
         with parallel(num_threads=region.threads):
-            self.worker(call, region, threadid())
+            self.worker(call, region, threadid(), scratch + threadid() * bytes)
 
-    cdef void worker(self, void *call, Region *region, int thread) noexcept nogil:
+    cdef void worker(self, void *call, Region *region, int thread, char *scratch) noexcept nogil:
         cdef ptrdiff_t start, stop
         while region_take(region, thread, &start, &stop):
-            self.items(call, region, thread, start, stop)
+            self.items(call, region, thread, scratch, start, stop)
 
-    cdef void items(self, void *call, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void lay_out(self, void *call, char *scratch) noexcept nogil:
+        """Divide a thread's memory, before any of them runs."""
+
+    cdef void prepare(self, void *call, char *shared, char *scratch) noexcept nogil:
+        """Make what all threads read in their shared memory, once theirs is laid out, with the help of the first's."""
+
+    cdef void items(self, void *call, Region *region, int thread, char *scratch, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         """Compute some items on a thread, in each driver its own; skip them once the region is stopped."""
 
 

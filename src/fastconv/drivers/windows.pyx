@@ -20,7 +20,7 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from fastconv import _tunables
-from fastconv.drivers.threads cimport Loop, Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport Loop, Region, Task, region_poll
 from fastconv.drivers.tile cimport MAX_OUTER, AxisSpec, axis_spec, source_index
 
 cnp.import_array()
@@ -279,7 +279,7 @@ cdef class Windows(Loop):
             Contiguous. All are of one dtype without Python objects.
         """
         cdef Call call
-        cdef Region region
+        cdef Task task
         cdef ptrdiff_t item = cnp.PyArray_ITEMSIZE(x), bytes = 1
         cdef ptrdiff_t sheet = self.lattice.rows * self.lattice.columns
         cdef ptrdiff_t items
@@ -299,14 +299,11 @@ cdef class Windows(Loop):
             call.source.strides[i] = cnp.PyArray_STRIDE(x, lead + i)
         call.step = max(SHARE // sheet, 1)
         items = (call.sheets + call.step - 1) // call.step
-        region = region_enter(threads, ELEMENT_WORK * call.sheets * sheet, items)
-        try:
-            with nogil:
-                self.loop(&call, &region, items, False)
-        finally:
-            region_leave(&region)
+        task = Task(ELEMENT_WORK * call.sheets * sheet, items, 1, False, 0, 0)
+        self.run_items(&call, threads, &task)
 
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef const Call *call = <const Call *>of
         cdef ptrdiff_t item
         for item in range(start, stop):
@@ -347,7 +344,7 @@ cdef class Windows(Loop):
     def scatter(self, cnp.ndarray columns, cnp.ndarray sums, threads=None):
         """Add all columns to sums; both contiguous, aligned, and of one dtype, a real or complex one of C."""
         cdef Call call
-        cdef Region region
+        cdef Task task
         cdef int i, kind = cnp.PyArray_TYPE(columns)
         if cnp.PyArray_SIZE(columns) == 0:
             return
@@ -361,12 +358,8 @@ cdef class Windows(Loop):
             call.size *= self.lattice.axes[i].n
         call.columns = cnp.PyArray_BYTES(columns)
         call.to = cnp.PyArray_BYTES(sums)
-        region = region_enter(threads, ELEMENT_WORK * cnp.PyArray_SIZE(columns), self.images * self.channels)
-        try:
-            with nogil:
-                self.loop(&call, &region, self.images * self.channels, False)
-        finally:
-            region_leave(&region)
+        task = Task(ELEMENT_WORK * cnp.PyArray_SIZE(columns), self.images * self.channels, 1, False, 0, 0)
+        self.run_items(&call, threads, &task)
 
     cdef void add_plane(self, const Call *call, ptrdiff_t plane) noexcept nogil:
         cdef const Lattice *lattice = &self.lattice

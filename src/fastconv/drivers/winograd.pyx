@@ -28,8 +28,7 @@ from libc.string cimport memcpy, memset
 from fastconv.drivers.kernels cimport (
     FC_FILL_ROW, FC_ZERO, FC_ZERO_ROW, fc_epilogue_tile, fc_gather_lanes, fc_gemm, fc_gemm_tile, fc_load_rows,
     fc_pack_panel, fc_product, fc_row_map, fc_scatter_lanes, fc_winograd, fc_winograd_kernels)
-from fastconv.drivers.levels cimport scratch_give, scratch_take
-from fastconv.drivers.threads cimport Region, region_enter, region_leave, region_poll
+from fastconv.drivers.threads cimport Region, Task, region_poll
 from fastconv.drivers.tile import aligned_bytes
 from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, channels_near, lines, run_of
 
@@ -46,8 +45,6 @@ cdef struct Call:
     Arrays arrays
     bint w_plain         # the weights of an output channel are contiguous, in natural order
     const char *panels   # all weights as pack_all made them, or NULL
-    char *scratch
-    ptrdiff_t unit       # items that a thread takes together
 
 
 # Rows of tiles of one image within a block.
@@ -248,8 +245,7 @@ cdef class Driver(Geometry):
         The residual may be out.
         """
         cdef Call call
-        cdef Region region
-        cdef int t
+        cdef Task task
         cdef ptrdiff_t items = self.groups * self.n_row_blocks * self.n_chunks * self.n_out_blocks
         if items == 0 or self.batch * self.tiles_y == 0:
             return
@@ -260,20 +256,9 @@ cdef class Driver(Geometry):
         if self.planned and panels is None:
             panels = self.pack_all(w)
         call.panels = cnp.PyArray_BYTES(panels) if panels is not None else NULL
-        region = region_enter(threads, self.work, items)
-        try:
-            call.scratch = <char *>scratch_take(region.threads * self.own_bytes)
-            if call.scratch == NULL:
-                raise MemoryError("fastconv: no memory for the tiles")
-            for t in range(region.threads):
-                self.lay_out(&call, t)
-            # The items of a block share its values, so a thread takes whole blocks where there are enough to even out.
-            call.unit = self.n_out_blocks if items // self.n_out_blocks >= 2 * region.threads else 1
-            with nogil:
-                self.loop(&call, &region, items // call.unit, True)
-            scratch_give(call.scratch)
-        finally:
-            region_leave(&region)
+        # The items of a block share its values.
+        task = Task(self.work, items, self.n_out_blocks, True, 0, self.own_bytes)
+        self.run_items(&call, threads, &task)
 
     cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
         cdef ptrdiff_t item = self.stored_bytes
@@ -282,10 +267,10 @@ cdef class Driver(Geometry):
         return (arrays.w.x == item and arrays.w.y == 3 * item
                 and (arrays.w.channel == TAPS * item or self.channels == 1))
 
-    cdef void lay_out(self, Call *call, int thread) noexcept nogil:
+    cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory; what is made in it then lasts from item to item."""
-        cdef char *at = call.scratch + thread * self.own_bytes
-        cdef Scratch *scratch = <Scratch *>at
+        cdef char *at = memory
+        cdef Scratch *scratch = <Scratch *>memory
         cdef char *parts[PARTS]
         cdef ptrdiff_t i
         at += lines(sizeof(Scratch))
@@ -312,11 +297,12 @@ cdef class Driver(Geometry):
         scratch.outer_tap[0] = scratch.outer_tap[1] = 0
         scratch.values_key = scratch.weights_group = scratch.patch_key = -1
 
-    cdef void items(self, void *of, Region *region, int thread, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
+    cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
+                    ptrdiff_t stop) noexcept nogil:
         cdef Call *call = <Call *>of
-        cdef Scratch *scratch = <Scratch *>(call.scratch + thread * self.own_bytes)
+        cdef Scratch *scratch = <Scratch *>memory
         cdef ptrdiff_t item, block, g
-        for item in range(start * call.unit, stop * call.unit):
+        for item in range(start, stop):
             if region.stopped:
                 return
             block = item // self.n_out_blocks
