@@ -18,7 +18,7 @@ cdef void region_poll(Region *region) noexcept nogil
 cdef struct Task:
     double work               # multiply-adds
     ptrdiff_t items
-    ptrdiff_t unit            # items that stay together where there are enough of them for all threads
+    ptrdiff_t unit            # a part of them that stays together where there are enough for all threads
     bint runs                 # neighbouring items share something that is costly to make
     ptrdiff_t shared_bytes    # scratch memory, whole lines: that of all threads
     ptrdiff_t thread_bytes    # and that of each

@@ -218,16 +218,17 @@ cdef class BackOff:
 
     cpdef void report(self, ptrdiff_t threads, double lost, double now):
         """Learn that a region of so many threads lost so many seconds, or saved them if they are negative."""
-        self.saved = min(self.saved - (_tunables.BACKOFF_WEIGHT * lost if lost > 0 else lost),
-                         _tunables.BACKOFF_MOST_SAVED)
         if lost > _tunables.BACKOFF_LEAST_SECONDS:
+            self.saved -= _tunables.BACKOFF_WEIGHT * lost
             if self.saved >= 0:
                 return
             soon = now < self.until + self.delay
             self.delay = max(2 * self.delay if soon else 0.0, _tunables.BACKOFF_FIRST_SECONDS,
                              _tunables.BACKOFF_PRICE * lost)
             self.hold(threads // 2, lost, now)
-        elif self.limit and threads > self.limit and now >= self.until:
+            return
+        self.saved = min(max(self.saved - lost, 0.0), _tunables.BACKOFF_MOST_SAVED)
+        if self.limit and threads > self.limit and now >= self.until:
             self.limit = threads
 
     cpdef void refused(self, ptrdiff_t granted, double now):
@@ -245,8 +246,10 @@ cdef int regions = 0
 
 
 def forget_losses():
-    """Forget what regions lost so far: the next call may use all threads again. Return False if a region is running,
-    which goes on as it is."""
+    """Forget what regions lost so far: the next call may use all threads again.
+
+    Return False if a region is running, which changes nothing.
+    """
     global back_off
     if not fc_region_try():
         return False
