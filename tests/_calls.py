@@ -201,6 +201,7 @@ def make_algorithms():
         ),
         "phases": (fastconv.conv_transpose, LAYER_PAIR | {"stride": 2}),
         "separable": (filters.gaussian_filter, {"input": LARGE["x"], "sigma": 3}),
+        "separable, any weights": (filters.correlate1d, {"input": LARGE["x"], "weights": np.linspace(0, 1, 33)}),
         "separable, integers": (filters.sobel, {"input": LARGE["x"].astype("u1")}),
         "boxes": (filters.uniform_filter, {"input": LARGE["x"], "size": 9}),
         "separable, three axes": (filters.gaussian_filter, {"input": volume, "sigma": 2}),

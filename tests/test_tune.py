@@ -326,8 +326,7 @@ def test_a_plan_that_measures_says_so_and_remembers(wisdom, monkeypatch):
     p = fastconv.plan(w, **LAYER, effort="measure")
     text = p.explain()
     measured = next(line for line in text.splitlines() if line.startswith("measured: "))
-    assert "gemm, lanes = channels" in measured
-    assert "us" in measured
+    assert measured.count(" us") >= 2
     assert measured.removeprefix("measured: ").startswith(p.algorithm)
     np.testing.assert_allclose(p(x), fastconv.conv(x, w, layout="NCHW", padding=1), atol=1e-3)
     # The same again is not measured, in this process and, once it is written, in others.

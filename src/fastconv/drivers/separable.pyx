@@ -444,7 +444,7 @@ cdef class Stage(Loop):
             tile.columns, tile.n_columns = p.columns, p.axis.k
         tile.weights, tile.bias = p.weights, NULL
         tile.dst, tile.dst_pitch = dst, dst_pitch
-        tile.height, tile.width, tile.slack = height, width, slack
+        tile.height, tile.width, tile.slack, tile.in_order = height, width, slack, False
         self.direct(&tile)
 
     cdef void box(self, const Pass *p, Scratch *scratch, const char *src, ptrdiff_t pitch, ptrdiff_t step, char *dst,
