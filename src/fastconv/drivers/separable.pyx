@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport (
-    FC_FILL, FC_FILL_ROW, fc_direct, fc_direct_tile, fc_fold, fc_fold_tile, fc_level, fc_load_rows, fc_mirror,
+    FC_FILL, FC_FILL_ROW, fc_direct, fc_direct_tile, fc_fold_tile, fc_level, fc_load_rows, fc_mirror,
     fc_mirror_tile, fc_plane, fc_row_map, fc_store_rows, fc_sum, fc_sum_tile,
 )
 from fastconv.drivers.levels cimport level_named
