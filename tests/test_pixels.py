@@ -64,7 +64,8 @@ def test_blocks_of_any_size_have_the_same_bits(level, monkeypatch, dtype):
         (normal((1, 6, 12, 40), dtype), normal((9, 6, 5, 5), dtype, 1), {"padding": 2, "stride": (2, 1)}),
     )
     for x, w, options in layers:
-        bias = normal(len(w), dtype, 2)
+        # In any order, a pixel that tiles leave over is summed in another one.
+        bias, options = normal(len(w), dtype, 2), options | {"accuracy": "strict"}
         with monkeypatch.context() as patch:
             whole = run(x, w, bias, **options)
             assert_same_bits(run(x, w, bias, planner=gemm.plan_channels, **options), whole)

@@ -80,12 +80,14 @@ CONSTANTS: Final[dict[str, float]] = {
     "phases.call": 25_000.0,
     # --- implicit GEMM, lanes = pixels -----------------------------------------------------------------------------
     # A call; a tile; a call of the kernel, for some output channels on one panel of pixels; a product; a vector of
-    # sums each time it goes to memory; a vector of samples that is unrolled; a line of results that is not stored in
-    # place; vectors beyond L2 of the weights, for each tile, and of the arrays.
+    # products of a pixel that is summed by itself; a vector of sums each time it goes to memory; a vector of samples
+    # that is unrolled; a line of results that is not stored in place; vectors beyond L2 of the weights, for each tile,
+    # and of the arrays.
     "pixels.call": 6_640.0,
     "pixels.item": 692.0,
     "pixels.tile": 35.3,
     "pixels.product": 1.32,
+    "pixels.odd": 2.0,
     "pixels.visit": 7.28,
     "pixels.unroll": 10.6,
     "pixels.stored": 163.0,

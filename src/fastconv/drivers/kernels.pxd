@@ -116,6 +116,9 @@ cdef extern from "fastconv.h" nogil:
     ctypedef struct fc_pixels_tile:
         const void *src
         const ptrdiff_t *offsets
+        void *packed
+        const ptrdiff_t *packed_offsets
+        const void *next
         ptrdiff_t n_products
         const void *weights
         ptrdiff_t weight_pitch
@@ -368,6 +371,7 @@ cdef extern from "fastconv.h" nogil:
         fc_gemm *gemm[2]
         fc_pack_panel *pack_panel[2]
         fc_pixels *pixels[2]
+        fc_pixels *pixel[2]
         fc_unroll_pixels *unroll[2]
         fc_turn *turn[2]
         fc_pack_taps *pack_taps[2]

@@ -7,7 +7,15 @@ from fastconv._plan import Schedule
 from fastconv._problem import Operands
 
 class Lane:
-    def run(self, x: Any, w: Any, bias: Any, options: tuple[Any, ...], threads: int | None) -> np.ndarray | None: ...
+    def run(
+        self,
+        x: Any,
+        w: Any,
+        bias: Any,
+        options: tuple[Any, ...],
+        threads: int | None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray | None: ...
     def remember(
         self, x: Any, w: Any, bias: Any, options: tuple[Any, ...], schedule: Schedule, operands: Operands
     ) -> None: ...

@@ -96,6 +96,44 @@ cdef bint all_finite(cnp.ndarray array) noexcept:
     return kind == cnp.NPY_FLOAT16 and finite_bits(data, n, step, 1, 2)
 
 
+cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether the memory from the first to the last byte of one array meets that of another."""
+    cdef char *starts[2]
+    cdef char *stops[2]
+    cdef cnp.ndarray array
+    cdef cnp.npy_intp reach
+    cdef int i, axis
+    if not cnp.PyArray_SIZE(a) or not cnp.PyArray_SIZE(b):
+        return False
+    for i in range(2):
+        array = b if i else a
+        starts[i] = cnp.PyArray_BYTES(array)
+        stops[i] = starts[i] + cnp.PyArray_ITEMSIZE(array)
+        for axis in range(cnp.PyArray_NDIM(array)):
+            reach = (cnp.PyArray_DIM(array, axis) - 1) * cnp.PyArray_STRIDE(array, axis)
+            if reach < 0:
+                starts[i] += reach
+            else:
+                stops[i] += reach
+    return starts[0] < stops[1] and starts[1] < stops[0]
+
+
+cdef bint has_shape(cnp.ndarray array, int rank, const cnp.npy_intp *shape) noexcept:
+    cdef int i
+    if cnp.PyArray_NDIM(array) != rank:
+        return False
+    for i in range(rank):
+        if cnp.PyArray_DIM(array, i) != shape[i]:
+            return False
+    return True
+
+
+cdef bint receives(object out, int dtype, int rank, const cnp.npy_intp *shape):
+    """Whether a driver writes such a result to out as it is."""
+    return (cnp.PyArray_CheckExact(out) and cnp.PyArray_TYPE(<cnp.ndarray>out) == dtype
+            and cnp.PyArray_ISBEHAVED(<cnp.ndarray>out) and has_shape(<cnp.ndarray>out, rank, shape))
+
+
 cdef class Entry:
     """What to do for one set of options, shapes and dtypes."""
 
@@ -110,8 +148,9 @@ cdef class Entry:
     cdef object backwards  # how w is reversed before that, or None
     cdef bint conj_result
 
-    cdef object run(self, object x, object w, object bias, object threads):
-        cdef cnp.ndarray out
+    cdef object run(self, object x, object w, object bias, object threads, object out):
+        if out is not None and not self.writes(out, x, w, bias):
+            return None
         if self.function is not None:
             return self.function(x, w, threads)
         if cnp.PyArray_TYPE(<cnp.ndarray>x) != self.dtype:
@@ -126,9 +165,15 @@ cdef class Entry:
             x, w = w, x
         if self.finite and not all_finite(w):
             return None
-        out = empty_of(self.rank, self.shape, self.dtype)
+        if out is None:
+            out = empty_of(self.rank, self.shape, self.dtype)
         self.driver.run(x, w, bias, out, threads)
         return conjugate(out, out) if self.conj_result else out
+
+    cdef bint writes(self, object out, cnp.ndarray x, cnp.ndarray w, object bias):
+        """Whether the driver writes to out directly."""
+        return (self.function is None and receives(out, self.dtype, self.rank, self.shape)
+                and not overlap(out, x) and not overlap(out, w) and (bias is None or not overlap(out, bias)))
 
 
 cdef Entry entry_of(object schedule):
@@ -178,7 +223,7 @@ cdef class Lane:
             n += describe(bias, numbers + n)
         return PyBytes_FromStringAndSize(<char *>numbers, n * sizeof(cnp.npy_intp))
 
-    def run(self, object x, object w, object bias, tuple options, object threads):
+    def run(self, object x, object w, object bias, tuple options, object threads, object out=None):
         """Return the result of a call that is remembered, or None."""
         cdef bytes key
         cdef Entry entry
@@ -192,7 +237,7 @@ cdef class Lane:
         if key is None:
             return None
         entry = (<dict>by_arrays).get(key)
-        return None if entry is None else entry.run(x, w, bias, threads)
+        return None if entry is None else entry.run(x, w, bias, threads, out)
 
     def remember(self, object x, object w, object bias, tuple options, object schedule, object operands):
         """Keep the schedule of a call whose arrays went to the driver as they were."""
@@ -235,6 +280,8 @@ cdef class Lane:
         key = self.key(x, w, bias)
         if key is None:
             return
+        if key in self.entries.get(options, ()):
+            return
         if self.kept >= MAX_KEPT:
             self.clear()
         self.kept += 1
@@ -244,36 +291,6 @@ cdef class Lane:
         """Forget everything, for a change of level."""
         self.entries.clear()
         self.kept = 0
-
-
-cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
-    """Whether the memory from the first to the last byte of one array meets that of another, neither of them empty."""
-    cdef char *starts[2]
-    cdef char *stops[2]
-    cdef cnp.ndarray array
-    cdef cnp.npy_intp reach
-    cdef int i, axis
-    for i in range(2):
-        array = b if i else a
-        starts[i] = cnp.PyArray_BYTES(array)
-        stops[i] = starts[i] + cnp.PyArray_ITEMSIZE(array)
-        for axis in range(cnp.PyArray_NDIM(array)):
-            reach = (cnp.PyArray_DIM(array, axis) - 1) * cnp.PyArray_STRIDE(array, axis)
-            if reach < 0:
-                starts[i] += reach
-            else:
-                stops[i] += reach
-    return starts[0] < stops[1] and starts[1] < stops[0]
-
-
-cdef bint has_shape(cnp.ndarray array, int rank, const cnp.npy_intp *shape) noexcept:
-    cdef int i
-    if cnp.PyArray_NDIM(array) != rank:
-        return False
-    for i in range(rank):
-        if cnp.PyArray_DIM(array, i) != shape[i]:
-            return False
-    return True
 
 
 cdef class Served:
@@ -297,17 +314,9 @@ cdef class Served:
 
     cdef bint takes(self, cnp.ndarray x, object out):
         """Whether the driver reads x and writes out as they are, and x is of the shape that this is for."""
-        cdef cnp.ndarray result
         if cnp.PyArray_TYPE(x) != self.dtype or not has_shape(x, self.rank, self.x_shape):
             return False
-        if out is None:
-            return True
-        if not cnp.PyArray_CheckExact(out):
-            return False
-        result = out
-        return (cnp.PyArray_TYPE(result) == self.dtype and cnp.PyArray_ISBEHAVED(result)
-                and has_shape(result, self.rank, self.shape)
-                and not (cnp.PyArray_SIZE(x) and cnp.PyArray_SIZE(result) and overlap(x, result)))
+        return out is None or receives(out, self.dtype, self.rank, self.shape) and not overlap(x, out)
 
     cdef object call(self, cnp.ndarray x, object out):
         if out is None:

@@ -5,10 +5,13 @@ The output pixels of a tile are cut into lines, runs of neighbours both in the s
 panels, what one register tile takes::
 
     source of the products          line                     when
-    the input itself                the tile                 the kernel is one tap, samples follow each other
+    the input itself, then panels   the tile                 the kernel is one tap, samples follow each other
     packed tile                     the tile, or one row     rows follow each other in it, or are long
-    panels, unrolled from the       the tile                 rows are short: their pixels are put side by side,
-    packed tile                                              [panel][product][pixel]
+    panels, unrolled from the       the tile                 rows are short: their pixels are put side by side
+    packed tile
+
+Panels are [panel][product][pixel]. From the input itself the first output channels of a tile pack them, while those
+after them fetch the next panel's samples: each channel's are on another page, which the hardware does not foresee.
 
 The reduction is cut into blocks whose weights and samples stay in L2; sums go to memory between two of them, which
 changes none of their bits. A result that is not laid out so, or not of the compute type, is summed in scratch memory.
@@ -41,7 +44,8 @@ cdef struct Scratch:
     char *panels
     char *sums
     char *residual      # one row of it
-    ptrdiff_t *steps  # offsets of a block of products that lie equally far apart
+    ptrdiff_t *steps    # offsets of a block of products in a panel
+    ptrdiff_t *in_place_steps  # and in the input itself
     fc_move *moves
     TileMap map
     Outer outer
@@ -52,19 +56,22 @@ cdef struct Scratch:
 
 
 # The lines of a tile, the distance from one to the next in bytes, and between channels of the result in elements.
-# `back` is how many pixels before a line vectors would have to begin to be aligned.
+# `back` is how many pixels before a line vectors would have to begin to be aligned. `odd` is one more pixel behind the
+# panels, or none.
 cdef struct Lines:
-    ptrdiff_t count, pixels, panels, back, src_pitch, dst_pitch, row_pitch, channel_pitch
+    ptrdiff_t count, pixels, odd, panels, back, src_pitch, dst_pitch, row_pitch, channel_pitch
+    bint in_place, packs  # src is the input itself, and is packed into panels on the way
     const char *src
     char *dst
 
 
 cdef class Driver(Geometry):
     cdef fc_pixels *kernel
+    cdef fc_pixels *pixel_kernel
     cdef fc_unroll_pixels *unroll_kernel
     cdef ptrdiff_t wide, products, block, out_block, out_step, n_row_blocks, n_chunks, n_out_blocks, thread_bytes
     cdef ptrdiff_t most_panels, most_pixels
-    cdef bint pointwise, joined, unrolled
+    cdef bint pointwise, joined, unrolled, one_order
     cdef double work
     cdef const ptrdiff_t *offsets
     cdef object keep_offsets
@@ -72,6 +79,7 @@ cdef class Driver(Geometry):
     def __init__(self, problem, plan):
         Geometry.__init__(self, problem, plan)
         self.kernel = self.level.pixels[self.compute]
+        self.pixel_kernel = self.level.pixel[self.compute]
         self.unroll_kernel = self.level.unroll[self.compute]
         self.keep_offsets = plan.offsets
         self.offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.offsets)
@@ -79,16 +87,18 @@ cdef class Driver(Geometry):
         self.products = self.channels * self.taps
         self.block, self.out_block, self.out_step = plan.block, plan.out_block, plan.out_step
         self.pointwise, self.joined, self.unrolled = plan.pointwise, plan.joined, plan.unrolled
+        self.one_order = plan.one_order
         self.n_chunks = (self.x.out + self.tile_columns - 1) // self.tile_columns
         self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
         self.work = problem.thread_work
         self.most_pixels = self.tile_rows * self.tile_columns
-        self.most_panels = (self.most_pixels + self.wide - 1) // self.wide
+        # One more where they begin before the first pixel.
+        self.most_panels = (self.most_pixels + self.lanes - 1 + self.wide - 1) // self.wide
         self.thread_bytes = (
             lines(sizeof(Scratch)) + self.packed_bytes() + self.panels_bytes() + self.sums_bytes()
             + self.residual_bytes()
-            + lines(self.block * sizeof(ptrdiff_t)) + lines(self.most_moves() * sizeof(fc_move))
+            + 2 * lines(self.block * sizeof(ptrdiff_t)) + lines(self.most_moves() * sizeof(fc_move))
             + lines(self.map_bytes()) + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
 
     @property
@@ -167,7 +177,7 @@ cdef class Driver(Geometry):
         cdef Call *call = <Call *>of
         cdef char *at = memory
         cdef Scratch *scratch = <Scratch *>memory
-        cdef ptrdiff_t k, step
+        cdef ptrdiff_t k
         at += lines(sizeof(Scratch))
         scratch.packed = at
         at += self.packed_bytes()
@@ -179,6 +189,8 @@ cdef class Driver(Geometry):
         at += self.residual_bytes()
         scratch.steps = <ptrdiff_t *>at
         at += lines(self.block * sizeof(ptrdiff_t))
+        scratch.in_place_steps = <ptrdiff_t *>at
+        at += lines(self.block * sizeof(ptrdiff_t))
         scratch.moves = <fc_move *>at
         at += lines(self.most_moves() * sizeof(fc_move))
         self.lay_out_map(at, &scratch.map)
@@ -186,9 +198,9 @@ cdef class Driver(Geometry):
         scratch.outer.taps = <ptrdiff_t *>at
         scratch.y0 = -1
         self.clear_slack(scratch)
-        step = call.arrays.x.channel // self.computed_bytes if call.in_place else self.wide
         for k in range(self.block):
-            scratch.steps[k] = k * step
+            scratch.steps[k] = k * self.wide
+            scratch.in_place_steps[k] = k * (call.arrays.x.channel // self.computed_bytes)
 
     cdef void clear_slack(self, const Scratch *scratch) noexcept nogil:
         """Zero what lies between the packed channels: a vector that holds fewer pixels than lanes reads it too, and
@@ -208,7 +220,7 @@ cdef class Driver(Geometry):
         return lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
 
     cdef ptrdiff_t panels_bytes(self) noexcept nogil:
-        if not self.unrolled:
+        if not (self.unrolled or self.pointwise):
             return 0
         return lines(self.most_panels * self.block * self.wide * self.computed_bytes + self.level.vector_bytes)
 
@@ -237,8 +249,7 @@ cdef class Driver(Geometry):
             return
         if not same_place:
             scratch.rows, scratch.width = min(self.tile_rows, self.y.out - y0), min(self.tile_columns, self.x.out - x0)
-            # With pixels too few for a vector, a whole one is read.
-            scratch.in_place = call.in_place and scratch.rows * scratch.width >= self.lanes
+            scratch.in_place = call.in_place and self.fills_vectors(scratch.rows * scratch.width)
             self.outer_start(arrays, outer, &scratch.outer)
             if not scratch.in_place:
                 self.start_tile(arrays, y0, scratch.rows, x0, scratch.width, &scratch.map)
@@ -257,7 +268,7 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t last = min(first + self.out_block, self.channels_out), k, o, n
         cdef char *dst
         cdef Lines at = self.lines_of(scratch)
-        cdef bint direct = call.direct and at.pixels >= self.lanes
+        cdef bint direct = call.direct and self.fills_vectors(at.pixels + at.odd)
         # Vectors that cross lines of the cache cost as much as two.
         if direct:
             at.dst = (call.arrays.out.data + scratch.n * call.arrays.out.batch
@@ -265,21 +276,24 @@ cdef class Driver(Geometry):
                       + scratch.outer.out_offset + scratch.y0 * call.arrays.out.y + scratch.x0 * call.arrays.out.x)
             at.dst_pitch = at.row_pitch = call.arrays.out.y
             at.channel_pitch = call.arrays.out.channel // self.computed_bytes
-            # Unrolled panels are aligned themselves, and memory is laid out for as many as there are without.
+            # Unrolled panels are aligned themselves.
             if self.products <= FEW_PRODUCTS and not self.unrolled:
                 self.cut(&at, self.misaligned(at.dst, at.dst_pitch if at.count > 1 else 0, call.arrays.out.channel))
         if scratch.in_place:
             at.src = (self.image(&call.arrays, scratch) + scratch.outer.taps[1] + scratch.y0 * call.arrays.x.y
                       + scratch.x0 * call.arrays.x.x)
-            self.cut(&at, self.misaligned(at.src, 0, call.arrays.x.channel))
         k = 0
         while k < self.products:
             if self.unrolled:
                 self.unroll(scratch, &at, k)
+            at.in_place = scratch.in_place
+            at.packs = scratch.in_place and last - first > self.level.pixels_rows
             o = first
             while o < last:
                 n, dst = min(self.out_step, last - o), at.dst + (o - first) * at.channel_pitch * self.computed_bytes
                 self.panels(call, scratch, &at, k, o, n, dst)
+                if at.packs:
+                    at.in_place = at.packs = False
                 if k + self.block >= self.products and (self.has_epilogue or not direct):
                     self.complete(call, scratch, &at, direct, o, n, dst)
                 if thread == 0:
@@ -292,8 +306,11 @@ cdef class Driver(Geometry):
     cdef Lines lines_of(self, const Scratch *scratch) noexcept nogil:
         """The lines of the tile at hand, from the packed tile to the sums."""
         cdef Lines at
-        at.count, at.pixels = 1, scratch.rows * scratch.width
-        if not self.joined:
+        at.count, at.pixels, at.odd = 1, scratch.rows * scratch.width, 0
+        if self.joined:
+            at.odd = self.odd_pixels(at.pixels)
+            at.pixels -= at.odd
+        else:
             at.count, at.pixels = scratch.rows, scratch.width
         self.cut(&at, 0)
         at.src, at.src_pitch = scratch.packed, self.pitch * self.computed_bytes
@@ -301,6 +318,14 @@ cdef class Driver(Geometry):
         at.row_pitch = scratch.width * self.computed_bytes if self.joined else at.dst_pitch
         at.channel_pitch = self.sums_pitch()
         return at
+
+    cdef ptrdiff_t odd_pixels(self, ptrdiff_t pixels) noexcept nogil:
+        """A pixel that would have a vector to itself is summed by another kernel."""
+        return pixels % self.lanes == 1 and not self.one_order
+
+    cdef bint fills_vectors(self, ptrdiff_t pixels) noexcept nogil:
+        """Whether no vector of a line has lanes without a pixel, which are read and written too."""
+        return pixels >= self.lanes or self.odd_pixels(pixels)
 
     cdef void cut(self, Lines *at, ptrdiff_t back) noexcept nogil:
         """Cut lines into panels."""
@@ -344,7 +369,8 @@ cdef class Driver(Geometry):
                      ptrdiff_t n, char *dst) noexcept nogil:
         """Some products of n output channels, for every panel of the tile."""
         cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t channel = scratch.g * self.channels_out + first, line, panel, start
+        cdef ptrdiff_t channel = scratch.g * self.channels_out + first, line, panel, start, stop
+        cdef char *packed
         cdef fc_pixels_tile tile
         tile.n_products = min(self.block, self.products - k)
         tile.weights = arrays.w.data + channel * arrays.w.batch + k * self.computed_bytes
@@ -352,21 +378,40 @@ cdef class Driver(Geometry):
         tile.bias = arrays.bias + channel * self.computed_bytes if arrays.bias != NULL else NULL
         tile.accumulate = k > 0
         tile.dst_pitch, tile.channels_out = at.channel_pitch, n
-        tile.offsets = self.offsets + k
-        if self.unrolled or scratch.in_place:
+        tile.offsets, tile.packed, tile.packed_offsets, tile.next = self.offsets + k, NULL, scratch.steps, NULL
+        if at.in_place:
+            tile.offsets = scratch.in_place_steps
+        elif self.unrolled or scratch.in_place:
             tile.offsets = scratch.steps
         for line in range(at.count):
             for panel in range(at.panels):
-                start = self.panel_start(at, panel)
-                tile.pixels = self.panel_start(at, panel + 1) - start
+                start, stop = self.panel_start(at, panel), self.panel_start(at, panel + 1)
+                tile.pixels = stop - start
                 tile.dst = dst + line * at.dst_pitch + start * self.computed_bytes
-                if self.unrolled:
-                    tile.src = scratch.panels + panel * self.block * self.wide * self.computed_bytes
+                packed = scratch.panels + panel * self.block * self.wide * self.computed_bytes
+                if at.in_place:
+                    tile.src = at.src + k * arrays.x.channel + start * self.computed_bytes
+                    # That of the next panel; behind the last, of the next block of products, or the tile below.
+                    tile.next = at.src + k * arrays.x.channel + stop * self.computed_bytes
+                    if panel == at.panels - 1 and k + self.block < self.products:
+                        tile.next = at.src + (k + self.block) * arrays.x.channel
+                    tile.packed = packed if at.packs else NULL
+                elif self.unrolled or scratch.in_place:
+                    tile.src = packed
                 else:
                     tile.src = at.src + line * at.src_pitch + start * self.computed_bytes
-                    if scratch.in_place:
-                        tile.src = <const char *>tile.src + k * arrays.x.channel
                 self.kernel(&tile)
+        if at.odd:
+            tile.offsets, tile.src = self.offsets + k, scratch.packed + self.packed_pixel(scratch, at.pixels)
+            if scratch.in_place:
+                tile.offsets = scratch.in_place_steps
+                tile.src = at.src + k * arrays.x.channel + at.pixels * self.computed_bytes
+            tile.dst = dst + at.pixels * self.computed_bytes
+            self.pixel_kernel(&tile)
+
+    cdef ptrdiff_t packed_pixel(self, const Scratch *scratch, ptrdiff_t pixel) noexcept nogil:
+        """Where a pixel of a joined tile is in the packed tile, in bytes."""
+        return (pixel + pixel // scratch.width * (self.pitch - scratch.width)) * self.computed_bytes
 
     cdef void complete(self, const Call *call, const Scratch *scratch, const Lines *at, bint direct, ptrdiff_t first,
                        ptrdiff_t n, char *values) noexcept nogil:

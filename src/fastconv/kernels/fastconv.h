@@ -193,10 +193,17 @@ typedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch
  *
  * Writes dst[o * dst_pitch + p] = bias[o] + the products in their order, or what dst holds instead of the bias. Where
  * the pixels do not fill a vector, a whole one of src and of dst is touched; else nothing beyond the pixels is.
+ *
+ * Where src is far away, the first register tile packs what it reads, and the others read that:
+ *
+ *     packed[packed_offsets[k] + p] = src[offsets[k] + p]
  */
 typedef struct {
     const void *src;
     const ptrdiff_t *offsets;
+    void *packed;  /* or NULL; only with at least pixels_rows output channels */
+    const ptrdiff_t *packed_offsets;
+    const void *next;  /* src of a later tile with these offsets, which is fetched meanwhile, or NULL */
     ptrdiff_t n_products;
     const void *weights;
     ptrdiff_t weight_pitch;
@@ -207,6 +214,7 @@ typedef struct {
     ptrdiff_t pixels, channels_out;  /* >= 1 */
 } fc_pixels_tile;
 
+/* Another one sums a single pixel with products in the lanes: in an order of its own, without what is packed or next. */
 typedef void fc_pixels(const fc_pixels_tile *tile);
 
 /* Pixels of several packed rows, side by side for each product: dst[k * dst_pitch + to ...] = src[offsets[k] + from ...]
@@ -517,6 +525,7 @@ typedef struct {
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
     fc_pixels *pixels[2];          /* FC_F32, FC_F64 */
+    fc_pixels *pixel[2];           /* FC_F32, FC_F64 */
     fc_unroll_pixels *unroll[2];   /* FC_F32, FC_F64 */
     fc_turn *turn[2];              /* of 4 and of 8 bytes */
     fc_pack_taps *pack_taps[2];    /* FC_F32, FC_F64 */

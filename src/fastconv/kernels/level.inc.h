@@ -162,6 +162,7 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
     .pixels = {pixels_f32, pixels_f64},
+    .pixel = {pixel_f32, pixel_f64},
     .unroll = {unroll_f32, unroll_f64},
     .turn = {turn_f32, turn_f64},
     .pack_taps = {pack_taps_f32, pack_taps_f64},

@@ -73,10 +73,9 @@ def conv1d(
     array([[[ 0.,  1.,  3.,  6.,  9., 12.]]])
     """
     options = (stride, padding, dilation, groups, data_format, boundary, algorithm, accuracy)
-    if out is None:
-        result: np.ndarray | None = _lane_1d.run(input, weight, bias, options, threads)
-        if result is not None:
-            return result
+    result: np.ndarray | None = _lane_1d.run(input, weight, bias, options, threads, out)
+    if result is not None:
+        return result
     return _convolve(1, input, weight, bias, options, out, threads)
 
 
@@ -150,10 +149,9 @@ def conv2d(
              [ 99., 120.]]]])
     """
     options = (stride, padding, dilation, groups, data_format, boundary, algorithm, accuracy)
-    if out is None:
-        result: np.ndarray | None = _lane_2d.run(input, weight, bias, options, threads)
-        if result is not None:
-            return result
+    result: np.ndarray | None = _lane_2d.run(input, weight, bias, options, threads, out)
+    if result is not None:
+        return result
     return _convolve(2, input, weight, bias, options, out, threads)
 
 
@@ -211,10 +209,9 @@ def conv3d(
     array([[[[[12., 16.]]]]])
     """
     options = (stride, padding, dilation, groups, data_format, boundary, algorithm, accuracy)
-    if out is None:
-        result: np.ndarray | None = _lane_3d.run(input, weight, bias, options, threads)
-        if result is not None:
-            return result
+    result: np.ndarray | None = _lane_3d.run(input, weight, bias, options, threads, out)
+    if result is not None:
+        return result
     return _convolve(3, input, weight, bias, options, out, threads)
 
 

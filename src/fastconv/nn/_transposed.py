@@ -69,10 +69,9 @@ def conv_transpose1d(
     array([[[  1.,   2.,  13.,  20., 130., 200., 300.]]])
     """
     options = (stride, padding, output_padding, groups, dilation, data_format, algorithm, accuracy)
-    if out is None:
-        result: np.ndarray | None = _lane_1d.run(input, weight, bias, options, threads)
-        if result is not None:
-            return result
+    result: np.ndarray | None = _lane_1d.run(input, weight, bias, options, threads, out)
+    if result is not None:
+        return result
     return _convolve(1, input, weight, bias, options, out, threads)
 
 
@@ -139,10 +138,9 @@ def conv_transpose2d(
              [ 100.5, 1100.5, 1000.5]]]])
     """
     options = (stride, padding, output_padding, groups, dilation, data_format, algorithm, accuracy)
-    if out is None:
-        result: np.ndarray | None = _lane_2d.run(input, weight, bias, options, threads)
-        if result is not None:
-            return result
+    result: np.ndarray | None = _lane_2d.run(input, weight, bias, options, threads, out)
+    if result is not None:
+        return result
     return _convolve(2, input, weight, bias, options, out, threads)
 
 
@@ -197,10 +195,9 @@ def conv_transpose3d(
     (1, 6, 4, 6, 6)
     """
     options = (stride, padding, output_padding, groups, dilation, data_format, algorithm, accuracy)
-    if out is None:
-        result: np.ndarray | None = _lane_3d.run(input, weight, bias, options, threads)
-        if result is not None:
-            return result
+    result: np.ndarray | None = _lane_3d.run(input, weight, bias, options, threads, out)
+    if result is not None:
+        return result
     return _convolve(3, input, weight, bias, options, out, threads)
 
 

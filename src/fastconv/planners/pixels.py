@@ -39,6 +39,7 @@ class PixelsPlan(TilePlan):
     pointwise: bool
     joined: bool  # a line of neighbouring pixels is the tile, not one of its rows
     unrolled: bool
+    one_order: bool  # of the products of every pixel
 
     def describe(self, channels: int) -> str:
         """Return the tiles in words."""
@@ -124,6 +125,7 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
         pointwise=pointwise,
         joined=contiguous or unrolled,
         unrolled=unrolled,
+        one_order=problem.accuracy == "strict",
     )
     work = work_of(problem, level, tiles, layout)
     return Choice.of("gemm, lanes = pixels", pixels.Driver(problem, tiles), tiles, work)
@@ -138,7 +140,8 @@ def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str
     # Lines of pixels, and the register tiles along them; a tile that is not joined has a line for each of its rows.
     lines = tiles if plan.joined else y.out * -(-x.out // plan.tile_columns)
     line = y.out * x.out / max(lines, 1)
-    vectors = -(-line // lanes)
+    odd = plan.joined and not plan.one_order and line % lanes == 1
+    vectors = -(-(line - odd) // lanes)
     panels = -(-vectors // sizes["pixels_vectors"])
     blocks = -(-problem.taps // plan.block)
     out_steps = -(-problem.channels_out // plan.out_block) * -(-plan.out_block // plan.out_step)
@@ -153,6 +156,7 @@ def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str
         "pixels.item": images * tiles,
         "pixels.tile": images * lines * panels * blocks * (len(rows) + out_steps),
         "pixels.product": images * lines * panels * steps * problem.taps,
+        "pixels.odd": images * lines * odd * problem.channels_out * (problem.taps / lanes + 2 * blocks),
         "pixels.visit": images * lines * vectors * problem.channels_out * blocks,
     }
     if plan.unrolled:
@@ -160,7 +164,7 @@ def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str
         # A move for every vector of a row, however few its pixels.
         work["pixels.unroll"] = images * y.out * -(-x.out // lanes) * problem.taps * out_blocks
     # Fewer pixels than a vector are neither read nor written in place.
-    few = line < lanes
+    few = line < lanes and not odd
     if few or problem.spatial_axes[-1] != len(problem.out_shape) - 1:
         work["pixels.stored"] = images * lines * problem.channels_out
     if few or not plan.pointwise:

@@ -132,10 +132,9 @@ def convolve(
            [-2,  1,  1]])
     """
     options = (mode, method, axes, boundary, fillvalue, algorithm)
-    if out is None:
-        result: Array | None = lanes[False].run(in1, in2, None, options, threads)
-        if result is not None:
-            return result
+    result: Array | None = lanes[False].run(in1, in2, None, options, threads, out)
+    if result is not None:
+        return result
     return _convolve(in1, in2, options, out, threads, correlate=False)
 
 
@@ -189,10 +188,9 @@ def correlate(
     array([1.+0.j, 0.-2.j])
     """
     options = (mode, method, axes, boundary, fillvalue, algorithm)
-    if out is None:
-        result: Array | None = lanes[True].run(in1, in2, None, options, threads)
-        if result is not None:
-            return result
+    result: Array | None = lanes[True].run(in1, in2, None, options, threads, out)
+    if result is not None:
+        return result
     return _convolve(in1, in2, options, out, threads, correlate=True)
 
 
@@ -351,8 +349,7 @@ def _convolve(
         algorithm,
     )
     result = _pairs.convolve(task, x, w, out, threads)
-    if out is None:
-        _pairs.remember(lanes[correlate], task, x, w, options)
+    _pairs.remember(lanes[correlate], task, x, w, options)
     return result
 
 

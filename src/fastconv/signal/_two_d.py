@@ -95,10 +95,9 @@ def convolve2d(
     array([[-2,  1,  1],
            [-2,  1,  1]])
     """
-    if out is None:
-        result: Array | None = lanes[False].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads)
-        if result is not None:
-            return result
+    result: Array | None = lanes[False].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads, out)
+    if result is not None:
+        return result
     return _convolve(in1, in2, mode, boundary, fillvalue, out, threads, algorithm, correlate=False)
 
 
@@ -149,10 +148,9 @@ def correlate2d(
     >>> correlate2d([[1j, 2]], [[1j]])
     array([[1.+0.j, 0.-2.j]])
     """
-    if out is None:
-        result: Array | None = lanes[True].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads)
-        if result is not None:
-            return result
+    result: Array | None = lanes[True].run(in1, in2, None, (mode, boundary, fillvalue, algorithm), threads, out)
+    if result is not None:
+        return result
     return _convolve(in1, in2, mode, boundary, fillvalue, out, threads, algorithm, correlate=True)
 
 
@@ -197,8 +195,7 @@ def _convolve(
         algorithm=algorithm,
     )
     result = _pairs.convolve(task, x, w, out, threads)
-    if out is None:
-        _pairs.remember(lanes[correlate], task, x, w, (mode, boundary, fillvalue, algorithm))
+    _pairs.remember(lanes[correlate], task, x, w, (mode, boundary, fillvalue, algorithm))
     return result
 
 
