@@ -66,9 +66,9 @@ def exact(x, w, bias=None, **options):
 
 def assert_within(actual, expected, x, w, outputs, fill=0.0):
     """The error is what `fastconv.conv` promises."""
-    total = np.abs(w.astype("float64")).sum((1, 2, 3)).max()
+    total = np.abs(w.astype("float64")).reshape(len(w), -1).sum(1).max()
     largest = max(np.abs(x).max(), abs(fill))
-    bound = FACTOR[outputs] * (w.shape[1] + 40) * np.finfo(x.dtype).eps * largest * total
+    bound = FACTOR[outputs] * (w[0].size // 9 + 40) * np.finfo(x.dtype).eps * largest * total
     assert actual.shape == expected.shape
     assert np.abs(actual - expected).max() <= bound
     # It is a worst case; data without structure stay far below.
@@ -292,6 +292,101 @@ def test_values_that_overflow_in_a_transform_only(level, outputs):
     assert np.allclose(actual, expected, 1e-3, 1e33)
 
 
+# --- kernels with outer axes -----------------------------------------------------------------------------------------
+
+# Shapes of x, of w, layout, options.
+VOLUMES = {
+    "3 x 3 x 3": ((2, 18, 5, 9, 11), (35, 18, 3, 3, 3), "NCDHW", {"padding": 1}),
+    "a plane": ((2, 18, 4, 9, 11), (35, 18, 1, 3, 3), "NCDHW", {"padding": (2, 1, 1)}),
+    "channels last": ((1, 6, 9, 11, 5), (40, 5, 3, 3, 3), "NDHWC", {"padding": "same"}),
+    "groups": ((2, 12, 4, 9, 6), (10, 6, 2, 3, 3), "NCDHW", {"groups": 2}),
+    "strides and dilations": (
+        (1, 16, 9, 9, 6),
+        (33, 16, 3, 3, 3),
+        "NCDHW",
+        {"stride": (2, 1, 1), "dilation": (3, 1, 1), "padding": 3},
+    ),
+    "two outer axes": (
+        (2, 5, 3, 4, 8, 7),
+        (20, 5, 2, 3, 3, 3),
+        "NCABHW",
+        {"padding": ((1, 0), (0, 2), (1, 1), (1, 1))},
+    ),
+    "flipped": ((1, 18, 5, 9, 11), (35, 18, 3, 3, 3), "NCDHW", {"padding": 1, "flip": True}),
+    "fill": ((1, 18, 3, 9, 11), (35, 18, 3, 3, 3), "NCDHW", {"padding": 2, "fill_value": 1.5}),
+    "mirrored": ((1, 18, 3, 9, 11), (35, 18, 3, 3, 3), "NCDHW", {"padding": 2, "boundary": "reflect"}),
+    "unbatched": ((18, 5, 9, 11), (35, 18, 3, 3, 3), "CDHW", {"padding": 1}),
+}
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", VOLUMES)
+def test_outer_axes(level, name, dtype, outputs):
+    x_shape, w_shape, layout, options = VOLUMES[name]
+    x, w, bias = normal(x_shape, dtype), normal(w_shape, dtype, 1), normal(w_shape[0], dtype, 2)
+    expected = exact(x, w, bias, layout=layout, **options)
+    for planned, threads in ((False, 1), (True, 2)):
+        actual = run(x, w, bias, outputs=outputs, planned=planned, threads=threads, layout=layout, **options)
+        assert_within(actual, expected, x, w, outputs, options.get("fill_value", 0.0))
+
+
+@pytest.mark.parametrize("kept", [0, 2**30])
+def test_blocks_of_volumes_have_the_same_bits(level, monkeypatch, kept):
+    """Of any number of tiles, with weights that are kept or transformed for each, any threads, any strides."""
+    x, w, bias = normal((2, 70, 3, 9, 10)), normal((40, 70, 3, 3, 3), seed=1), normal(40, seed=2)
+    options = {"layout": "NCDHW", "padding": 1, "outputs": 4}
+    whole = run(x, w, bias, **options)
+    monkeypatch.setattr(_tunables, "WINOGRAD_WEIGHT_BYTES", kept)
+    far = np.repeat(x, 2, axis=3)[:, :, ::-1, ::2][:, :, ::-1]
+    turned = np.ascontiguousarray(w[..., ::-1, ::-1])[..., ::-1, ::-1]
+    for block, threads, planned in itertools.product((1, 3, 1000), (1, 3), (False, True)):
+        for image, weights in ((x, w), (far, turned)):
+            actual = run(image, weights, bias, block=block, threads=threads, planned=planned, **options)
+            assert_same_bits(actual, whole)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_in_its_windows_of_a_volume(level, value):
+    x, w, bias = normal((1, 18, 4, 9, 11)), normal((35, 18, 3, 3, 3), seed=1), normal(35, seed=2)
+    x[0, 3, 1, 5, 6] = x[0, 17, 3, 8, 10] = value
+    w[33, 2, 0, 1, 1] = value
+    for fill, planned in itertools.product((0.0, np.nan), (False, True)):
+        options = {"layout": "NCDHW", "padding": 1, "fill_value": fill}
+        expected = fastconv.conv(x, w, bias=bias, algorithm="gemm", **options)
+        assert not np.isfinite(expected).all()
+        assert_same_places(run(x, w, bias, outputs=4, planned=planned, **options), expected)
+
+
+def test_epilogues_of_volumes(level):
+    x, w, bias = normal((1, 18, 4, 9, 11)), normal((35, 18, 3, 3, 3), seed=1), normal(35, seed=2)
+    scale, residual = normal(35, seed=3), normal((1, 35, 4, 9, 11), seed=4)
+    options = {"layout": "NCDHW", "padding": 1}
+    sums = fastconv.conv(x, w, algorithm="winograd", **options)
+    along = (slice(None), None, None, None)
+    expected = np.maximum(sums * scale[along] + bias[along] + residual, 0)
+    finish = {"scale": scale, "bias": bias, "residual": residual, "activation": "relu"}
+    actual = fastconv.conv(x, w, algorithm="winograd", **finish, **options)
+    np.testing.assert_allclose(actual, expected, 1e-6, 1e-6)
+    halves = fastconv.conv(x, w, algorithm="winograd", result_dtype="float16", **options)
+    assert_same(halves, sums.astype("float16"))
+
+
+def test_guard_pages_of_volumes(level):
+    fences = [Fence(1 << 18) for _ in range(4)]
+    w, bias = normal((35, 18, 3, 3, 3), seed=1), normal(35, seed=2)
+    for width, channels, layout in itertools.product((3, 7, 16, 21), (5, 18), ("NCDHW", "NDHWC")):
+        shape = (1, channels, 3, 5, width) if layout == "NCDHW" else (1, 3, 5, width, channels)
+        arrays = normal(shape), w[:, :channels], bias
+        for padding, side in itertools.product((0, 1), ("first", "last")):
+            options = {"layout": layout, "padding": padding, "outputs": 4}
+            expected = run(*arrays, **options)
+            fenced = [fence.put(array, side) for fence, array in zip(fences, arrays, strict=False)]
+            out = fences[3].array(expected.shape, expected.dtype, side)
+            out.view(np.uint8)[...] = 0xFF
+            assert_same_bits(run(*fenced, out=out, **options), expected)
+
+
 # --- plans -----------------------------------------------------------------------------------------------------------
 
 LAYER = (1, 64, 64, 40, 40, 1)
@@ -339,8 +434,12 @@ def test_fast_allows_larger_tiles():
     [
         ((1, 4, 9, 9), (4, 4, 5, 5), {}, "not a kernel of 3 x 3"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"stride": 2}, "strides or dilations"),
-        ((1, 4, 9, 9), (4, 4, 3, 3), {"dilation": (1, 2)}, "strides or dilations"),
-        ((1, 4, 9, 9), (4, 4, 3, 3), {"input_dilation": 2}, "strides or dilations"),
+        ((1, 4, 9, 9), (4, 4, 3, 3), {"dilation": (1, 2), "stride": 2}, "strides or dilations"),
+        ((1, 4, 9, 9), (4, 4, 3, 3), {"dilation": 2, "padding": 1, "boundary": "edge"}, "dilations beyond a boundary"),
+        ((1, 4, 9, 2), (4, 4, 3, 3), {"dilation": 3, "padding": 5}, "dilations of more samples"),
+        ((1, 4, 9, 9), (4, 4, 3, 3), {"input_dilation": 2}, "zeros between samples"),
+        ((1, 4, 9, 9, 9), (4, 4, 3, 3, 5), {"layout": "NCDHW"}, "not a kernel of 3 x 3"),
+        ((1, 4, 9, 9, 9), (4, 4, 3, 3, 3), {"layout": "NCDHW", "dtype": "complex64"}, "complex volumes"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"dtype": "longdouble"}, "no kernel for float128"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"max_workspace": 1000}, r"needs \d+ bytes of workspace, more than 1000"),
         ((9, 9), (3, 3), {"layout": None}, "no channels to sum over"),

@@ -107,6 +107,8 @@ CONSTANTS: Final[dict[str, float]] = {
     "winograd.taps": 12.0,
     "winograd.far_weights": 9.17,
     "winograd.far": 36.5,
+    # A vector of samples or results that lie apart, on lattices. Not fitted.
+    "lattices.vector": 190.0,
     # --- FFT tiles -------------------------------------------------------------------------------------------------
     # A call; a vector of points: of a level of the tree, of the transpositions of a direction, of the product with
     # one channel, of a level for the weights, of a product whose spectra L2 does not hold; a vector of the arrays

@@ -21,6 +21,7 @@ from .planners.depthwise import plan_depthwise
 from .planners.direct import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_channels
+from .planners.lattices import LatticesDriver, on_lattices
 from .planners.parts import PartsDriver, in_parts
 from .planners.phases import plan_phases
 from .planners.pixels import plan_pixels
@@ -32,7 +33,7 @@ Planner = Callable[[ConvProblem, str], Choice]
 
 # The variants of each algorithm. The cheapest that accepts is taken, and the reference accepts everything.
 PLANNERS: dict[str, tuple[Planner, ...]] = {
-    "winograd": tuple(partial(in_parts, partial(plan_winograd, outputs)) for outputs in POINTS),
+    "winograd": tuple(partial(in_parts, partial(on_lattices, partial(plan_winograd, outputs))) for outputs in POINTS),
     "gemm": (plan_channels, plan_pixels),
     "direct": (plan_direct, plan_depthwise),
     "fft": (plan_fft,),
@@ -107,7 +108,7 @@ class Schedule(NamedTuple):
         lines = [
             f"{p.dtype} {p.batch} x {p.groups} groups x {p.channels} -> {p.channels_out} channels, "
             f"kernel {' x '.join(str(axis.k) for axis in p.axes)}, result {p.out_shape}",
-            f"algorithm: {self.algorithm}{' of parts' * isinstance(self.driver, PartsDriver)}, level: {self.level}",
+            f"algorithm: {self.algorithm}{self.driver_of_drivers()}, level: {self.level}",
         ]
         if self.tiles is not None:
             lines.append(self.tiles.describe(p.channels))
@@ -121,6 +122,14 @@ class Schedule(NamedTuple):
             lines.append(f"measured: {self.measured}")
         lines.extend(f"passed over: {line}" for line in self.passed_over)
         return "\n".join(lines)
+
+    def driver_of_drivers(self) -> str:
+        """Return how the driver makes the problem one of another driver, in words."""
+        words, driver = "", self.driver
+        while isinstance(driver, PartsDriver | LatticesDriver):
+            words += " of parts" if isinstance(driver, PartsDriver) else " on lattices"
+            driver = driver.driver
+        return words
 
     @property
     def fuses_epilogue(self) -> bool:

@@ -122,6 +122,8 @@ cdef class Geometry(Loop):
     cdef void pack_tap(self, const fc_taps *tap, char *panel) noexcept nogil
     cdef void pack_channel(self, const View *w, const char *at, ptrdiff_t channels_out, const ptrdiff_t *rows,
                            char *panel) noexcept nogil
+    cdef void pack_plane(self, const View *w, const char *at, ptrdiff_t outer, ptrdiff_t channels_out,
+                         const ptrdiff_t *rows, char *panel) noexcept nogil
     cdef int dense_taps(self, const View *w) noexcept nogil
     cdef void outer_start(self, const Arrays *arrays, ptrdiff_t index, Outer *outer) noexcept nogil
     cdef void start_tile(self, const Arrays *arrays, ptrdiff_t y0, ptrdiff_t rows, ptrdiff_t x0, ptrdiff_t columns,

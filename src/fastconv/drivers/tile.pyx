@@ -257,9 +257,8 @@ cdef class Geometry(Loop):
                            char *panel) noexcept nogil:
         """Weights of an input channel and some output channels, from `at` on: tap t becomes row rows[t] of a panel."""
         cdef fc_taps taps
-        cdef ptrdiff_t outer, rest, y, x
-        cdef const char *plane
-        cdef int i, order = self.dense_taps(w) if self.stored_bytes == self.computed_bytes else 0
+        cdef ptrdiff_t outer
+        cdef int order = self.dense_taps(w) if self.stored_bytes == self.computed_bytes else 0
         taps.stride, taps.channels_out, taps.step = w.batch, channels_out, 1
         if order:
             taps.n, taps.tap_stride, taps.step = self.taps, self.computed_bytes, order
@@ -267,18 +266,31 @@ cdef class Geometry(Loop):
             taps.rows = rows if order > 0 else rows + self.taps - 1
             self.pack_taps(panel, &taps)
             return
-        taps.n, taps.tap_stride, taps.rows = 1, 0, rows
         for outer in range(self.outer_taps):
-            plane = at
-            rest = outer
-            for i in range(self.n_outer - 1, -1, -1):
-                plane += rest % self.outer[i].k * w.outer[i]
-                rest //= self.outer[i].k
-            for y in range(self.kernel_y):
-                for x in range(self.kernel_x):
-                    taps.weights = plane + y * w.y + x * w.x
-                    self.pack_tap(&taps, panel)
-                    taps.rows += 1
+            self.pack_plane(w, at, outer, channels_out, rows, panel)
+            rows += self.kernel_y * self.kernel_x
+
+    cdef void pack_plane(self, const View *w, const char *at, ptrdiff_t outer, ptrdiff_t channels_out,
+                         const ptrdiff_t *rows, char *panel) noexcept nogil:
+        """The same of the taps of one plane of the kernel, number `outer`."""
+        cdef fc_taps taps
+        cdef ptrdiff_t y, x
+        cdef int i
+        for i in range(self.n_outer - 1, -1, -1):
+            at += outer % self.outer[i].k * w.outer[i]
+            outer //= self.outer[i].k
+        taps.stride, taps.channels_out, taps.step = w.batch, channels_out, 1
+        taps.weights, taps.rows = at, rows
+        if w.x == self.computed_bytes == self.stored_bytes and w.y == self.kernel_x * w.x:
+            taps.n, taps.tap_stride = self.kernel_y * self.kernel_x, w.x
+            self.pack_taps(panel, &taps)
+            return
+        taps.n, taps.tap_stride = 1, 0
+        for y in range(self.kernel_y):
+            for x in range(self.kernel_x):
+                taps.weights = at + y * w.y + x * w.x
+                self.pack_tap(&taps, panel)
+                taps.rows += 1
 
     cdef void pack_tap(self, const fc_taps *tap, char *panel) noexcept nogil:
         """One tap, whose weights are converted if they have to be."""

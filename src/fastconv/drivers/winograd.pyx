@@ -1,6 +1,9 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
 """Winograd's minimal filtering: many channels, kernels of 3 x 3, stride 1, real floating dtypes.
 
+A kernel may have outer axes too, as 3 x 3 x 3 has: every outer position of the result is an image of its own, and the
+planes of the input that meet one are channels, [outer tap][channel], each tap's rounded up to whole vectors.
+
 A block is a few rows of tiles, of one image or of several; its samples become values at frequencies once, and serve
 one block of output channels after the other::
 
@@ -35,8 +38,8 @@ from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, chann
 cnp.import_array()
 
 cdef enum:
-    TAPS = 9
-    PARTS = 20  # of the scratch memory
+    PLANE = 9   # taps of a plane
+    PARTS = 21  # of the scratch memory
     COPY8 = 2  # fc_storage
     COPY16 = 3
 
@@ -49,7 +52,8 @@ cdef struct Call:
 
 # Rows of tiles of one image within a block.
 cdef struct Segment:
-    ptrdiff_t n, y0       # image, and first row of results
+    ptrdiff_t n, outer    # batch index and outer position of the image
+    ptrdiff_t y0          # first row of results
     ptrdiff_t tile_rows
     ptrdiff_t first       # number of its first tile within the block
 
@@ -78,8 +82,7 @@ cdef struct Scratch:
     ptrdiff_t *no_lanes  # FC_ZERO for every lane
     TileMap map
     TileMap patch_map
-    Outer outer
-    ptrdiff_t outer_tap[2]
+    Outer outer          # of the segment at hand
     # What is held: values of a block of a group, weights of a group, weights of a panel for tiles computed again.
     ptrdiff_t values_key, weights_group, patch_key
 
@@ -94,7 +97,8 @@ cdef class Driver(Geometry):
     cdef fc_load_rows *load_channels
     cdef ptrdiff_t parts
     cdef ptrdiff_t outputs, side, frequencies
-    cdef ptrdiff_t tiles_y, tiles_x                       # of an image
+    cdef ptrdiff_t images, tiles_y, tiles_x               # of the batch and of its outer positions; of an image
+    cdef ptrdiff_t tap_channels, depth                    # channels of an outer tap, and of all
     cdef ptrdiff_t block_rows, block_columns, strip       # tiles of a block, and of a step along its rows
     cdef ptrdiff_t n_row_blocks, n_chunks                 # blocks of a group
     cdef ptrdiff_t panel, panels, out_block, n_out_blocks
@@ -108,7 +112,7 @@ cdef class Driver(Geometry):
     cdef double work
     cdef const void *numbers
     cdef const ptrdiff_t *tap_offsets
-    cdef ptrdiff_t natural_order[TAPS]  # the rows of a panel that the taps of a channel go to
+    cdef const ptrdiff_t *natural_order  # 0, 1, 2 ...: the rows of a panel that the taps of a channel go to
     cdef object keep_winograd
 
     def __init__(self, problem, plan):
@@ -124,14 +128,15 @@ cdef class Driver(Geometry):
             self.scatter_lanes = self.level.winograd[1].scatter if item == 4 else NULL
         self.gemm = self.level.gemm[self.compute]
         self.pack_panel = self.level.pack_panel[self.compute]
-        self.keep_winograd = (plan.numbers, plan.tap_offsets)
+        natural_order = np.arange(self.taps, dtype=np.intp)
+        self.keep_winograd = (plan.numbers, plan.tap_offsets, natural_order)
         self.numbers = cnp.PyArray_DATA(plan.numbers)
         self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
-        for i in range(TAPS):
-            self.natural_order[i] = i
+        self.natural_order = <const ptrdiff_t *>cnp.PyArray_DATA(natural_order)
         self.outputs = plan.outputs
         self.side = self.outputs + 2
         self.frequencies = self.side * self.side
+        self.images = self.batch * self.outer_outs
         self.tiles_y = (self.y.out + self.outputs - 1) // self.outputs
         self.tiles_x = (self.x.out + self.outputs - 1) // self.outputs
         self.block_rows, self.block_columns = plan.block_rows, plan.block_columns
@@ -143,7 +148,8 @@ cdef class Driver(Geometry):
         self.n_out_blocks = (self.panels + self.out_block - 1) // self.out_block
         self.fold, self.weight_channels = plan.fold, plan.weight_channels
         self.keeps_weights = plan.keeps_weights
-        self.taps_channels = min(self.lanes, self.channels)
+        self.tap_channels, self.depth = plan.tap_channels, plan.tap_channels * self.outer_taps
+        self.taps_channels = min(self.lanes, self.tap_channels)
         self.planned = plan.planned
         # Multiply-adds that pay for threads: about half of what the direct method would do.
         self.work = problem.flops / 4.0
@@ -154,27 +160,27 @@ cdef class Driver(Geometry):
         self.strip = plan.strip
         self.sample_pitch = (self.strip * self.outputs + 2) * self.lanes
         self.value_block = block_tiles * self.lanes
-        self.value_pitch = self.odd((self.channels + self.lanes - 1) // self.lanes * block_tiles) * self.lanes
+        self.value_pitch = self.odd((self.depth + self.lanes - 1) // self.lanes * block_tiles) * self.lanes
         self.sum_tile = self.odd(self.frequencies) * self.lanes
         self.sum_vector = block_tiles * self.sum_tile
         self.result_pitch = self.strip * self.outputs * self.lanes
         self.stage_pitch = (self.strip * self.outputs + 2 + self.lanes - 1) // self.lanes * self.lanes
         converts = self.stored_bytes != item or self.casts or problem.has_residual
-        self.weight_bytes = self.frequencies * self.weight_pitch(self.channels) * item
-        self.taps_bytes = TAPS * self.channels * self.panel * item
+        self.weight_bytes = self.frequencies * self.weight_pitch(self.depth) * item
+        self.taps_bytes = PLANE * self.depth * self.panel * item
         self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
         self.sizes = [
             self.side * self.sample_pitch * item,
             self.frequencies * self.value_pitch * item,
             self.panels * self.weight_bytes if self.keeps_weights
             else self.out_block * self.frequencies * self.weight_pitch(self.weight_channels) * item,
-            TAPS * self.taps_channels * self.panel * item,
+            PLANE * self.taps_channels * self.panel * item,
             self.out_block * self.level.gemm_vectors * self.sum_vector * item,
             (self.outputs * self.result_pitch + self.lanes * self.lanes) * item,
             self.panels * self.panel * item,
             self.panels,
             self.channels * self.channel_pitch * item + self.level.vector_bytes,
-            self.taps_bytes,
+            self.taps * self.channels * self.panel * item,
             columns * sizeof(ptrdiff_t),
             columns * sizeof(ptrdiff_t),
             self.lanes * sizeof(ptrdiff_t),
@@ -184,7 +190,8 @@ cdef class Driver(Geometry):
             self.panels * self.panel * item if self.has_scale else 0,
             self.panels * self.panel * item if self.has_scale else 0,
             self.stage_pitch * sizeof(ptrdiff_t) if converts else 0,
-            self.lanes * sizeof(ptrdiff_t) if converts else 0]
+            self.lanes * sizeof(ptrdiff_t) if converts else 0,
+            2 * self.outer_taps * sizeof(ptrdiff_t)]
         self.own_bytes = lines(sizeof(Scratch)) + 2 * lines(self.map_bytes())
         for i in range(PARTS):
             self.own_bytes += lines(self.sizes[i])
@@ -205,9 +212,16 @@ cdef class Driver(Geometry):
         return self.own_bytes
 
     @property
+    def packed_bytes(self):
+        """Bytes of what `pack_all` returns."""
+        return self.groups * self.panels * self.planned_bytes
+
+    @property
     def panel_format(self):
-        """Equal for drivers of a plan that can use each other's packed weights; GEMM has the same panels."""
-        return f"F({self.outputs}, 3)" if self.keeps_weights else "panels"
+        """Equal for drivers of a plan that can use each other's packed weights; GEMM has the same panels of a plane."""
+        if self.keeps_weights:
+            return f"F({self.outputs}, 3)"
+        return "panels" if self.outer_taps == 1 else "planes"
 
     @property
     def level_name(self):
@@ -227,15 +241,15 @@ cdef class Driver(Geometry):
         call.arrays.w = self.bind_weights(w)
         call.w_plain = self.weights_plain(&call.arrays)
         call.panels = NULL
-        cdef cnp.ndarray aligned = aligned_bytes(self.groups * self.panels * self.planned_bytes)
+        cdef cnp.ndarray aligned = aligned_bytes(self.packed_bytes)
         cdef cnp.ndarray taps = aligned_bytes(self.sizes[3])
         for g in range(self.groups):
             for p in range(self.panels):
                 panel = cnp.PyArray_BYTES(aligned) + (g * self.panels + p) * self.planned_bytes
                 if self.keeps_weights:
-                    self.transform_weights(&call, cnp.PyArray_BYTES(taps), g, p, 0, self.channels, panel)
+                    self.transform_weights(&call, cnp.PyArray_BYTES(taps), g, p, 0, self.depth, panel)
                 else:
-                    self.pack_weights(&call, g, p, 0, self.channels, panel)
+                    self.pack_weights(&call, g, p, 0, self.depth, panel)
         return aligned
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray out, threads=None,
@@ -247,7 +261,7 @@ cdef class Driver(Geometry):
         cdef Call call
         cdef Task task
         cdef ptrdiff_t items = self.groups * self.n_row_blocks * self.n_chunks * self.n_out_blocks
-        if items == 0 or self.batch * self.tiles_y == 0:
+        if items == 0 or self.images * self.tiles_y == 0:
             return
         call.arrays.x, call.arrays.out = self.bind(x), self.bind(out)
         call.arrays.w = self.bind_weights(w)
@@ -262,10 +276,12 @@ cdef class Driver(Geometry):
 
     cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
         cdef ptrdiff_t item = self.stored_bytes
+        if self.outer_taps > 1:
+            return Geometry.weights_plain(self, arrays)
         if <size_t>arrays.w.data % <size_t>item or arrays.w.batch % item:
             return False
         return (arrays.w.x == item and arrays.w.y == 3 * item
-                and (arrays.w.channel == TAPS * item or self.channels == 1))
+                and (arrays.w.channel == PLANE * item or self.channels == 1))
 
     cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory; what is made in it then lasts from item to item."""
@@ -293,8 +309,7 @@ cdef class Driver(Geometry):
             scratch.outside[i] = FC_FILL_ROW
         for i in range(self.lanes):
             scratch.no_lanes[i] = FC_ZERO
-        scratch.outer.taps = scratch.outer_tap
-        scratch.outer_tap[0] = scratch.outer_tap[1] = 0
+        scratch.outer.taps = <ptrdiff_t *>parts[20]
         scratch.values_key = scratch.weights_group = scratch.patch_key = -1
 
     cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
@@ -335,8 +350,8 @@ cdef class Driver(Geometry):
         return min(self.block_columns, self.tiles_x - block % self.n_chunks * self.block_columns)
 
     cdef ptrdiff_t first_row(self, ptrdiff_t row_block) noexcept nogil:
-        """The first row of tiles of a block, counted over the whole batch; blocks are as equal as can be."""
-        return row_block * self.batch * self.tiles_y // self.n_row_blocks
+        """The first row of tiles of a block, counted over all images; blocks are as equal as can be."""
+        return row_block * self.images * self.tiles_y // self.n_row_blocks
 
     cdef bint next_segment(self, ptrdiff_t block, Segment *segment, bint start) noexcept nogil:
         """Step to the first or the next image of a block; False behind the last."""
@@ -348,7 +363,8 @@ cdef class Driver(Geometry):
         row = first + segment.first // columns
         if row >= last:
             return False
-        segment.n = row // self.tiles_y
+        segment.n = row // self.tiles_y // self.outer_outs
+        segment.outer = row // self.tiles_y % self.outer_outs
         segment.y0 = row % self.tiles_y * self.outputs
         segment.tile_rows = min(self.tiles_y - row % self.tiles_y, last - row)
         return True
@@ -363,6 +379,7 @@ cdef class Driver(Geometry):
         cdef bint start = True
         while self.next_segment(block, &segment, start):
             start = False
+            self.outer_start(arrays, segment.outer, &scratch.outer)
             self.start_tile(arrays, segment.y0, segment.tile_rows * self.outputs, x0, columns * self.outputs,
                             &scratch.map)
             self.find_outside(arrays, scratch)
@@ -374,15 +391,18 @@ cdef class Driver(Geometry):
                            ptrdiff_t i, ptrdiff_t first, ptrdiff_t columns) noexcept nogil:
         """A part of a row of tiles."""
         cdef fc_winograd step
-        cdef ptrdiff_t v, c, item = self.computed_bytes
+        cdef ptrdiff_t v, c, tap, item = self.computed_bytes
         cdef const char *x = self.group_of(arrays, segment, g)
         step.outputs, step.numbers, step.n = self.outputs, self.numbers, min(self.strip, columns - first)
         step.src, step.src_pitch, step.dst_pitch = scratch.samples, self.sample_pitch, self.value_pitch
-        for v in range((self.channels + self.lanes - 1) // self.lanes):
-            c = v * self.lanes
-            self.gather(arrays, scratch, x + c // self.parts * arrays.x.channel,
-                        min(self.lanes, self.channels - c) // self.parts, i * self.outputs, first * self.outputs,
-                        step.n * self.outputs + 2, c == 0)
+        for v in range((self.depth + self.lanes - 1) // self.lanes):
+            tap, c = v * self.lanes // self.tap_channels, v * self.lanes % self.tap_channels
+            if scratch.outer.taps[2 * tap] != 0:
+                self.gather_fill(arrays, scratch, step.n * self.outputs + 2)
+            else:
+                self.gather(arrays, scratch, x + scratch.outer.taps[2 * tap + 1] + c // self.parts * arrays.x.channel,
+                            min(self.lanes, self.channels - c) // self.parts, i * self.outputs, first * self.outputs,
+                            step.n * self.outputs + 2, v == 0)
             step.dst = scratch.values + (
                 v * self.value_block + (segment.first + i * columns + first) * self.lanes) * item
             self.kernels.input(&step)
@@ -398,6 +418,16 @@ cdef class Driver(Geometry):
         for i in range(map.n):
             if i < map.run_start or i >= map.run_stop:
                 scratch.offsets[i] = map.index[i] * arrays.x.x if map.index[i] >= 0 else FC_FILL_ROW
+
+    cdef void gather_fill(self, const Arrays *arrays, const Scratch *scratch, ptrdiff_t width) noexcept nogil:
+        """A vector of channels of samples in a plane outside the input."""
+        cdef fc_row_map lanes
+        cdef ptrdiff_t r
+        run_of(&lanes, self.lanes // self.parts, self.fill)
+        lanes.runs_only = 0
+        for r in range(self.side):
+            self.load_channels(scratch.samples + r * self.sample_pitch * self.computed_bytes, lanes.n, NULL,
+                               scratch.outside, width, arrays.x.channel, &lanes)
 
     cdef void gather(self, const Arrays *arrays, const Scratch *scratch, const char *x, ptrdiff_t channels,
                      ptrdiff_t y0, ptrdiff_t x0, ptrdiff_t width, bint first) noexcept nogil:
@@ -502,7 +532,7 @@ cdef class Driver(Geometry):
         step.dst_pitch = self.weight_pitch(channels)
         if call.panels != NULL:
             step.src = call.panels + (g * self.panels + p) * self.taps_bytes + (
-                TAPS * first * self.panel * self.computed_bytes)
+                PLANE * first * self.panel * self.computed_bytes)
             step.dst, step.n = panel, channels
             self.kernels.weights(&step)
             return
@@ -518,15 +548,32 @@ cdef class Driver(Geometry):
                            char *panel) noexcept nogil:
         """The same as they are, output channels side by side."""
         cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c
-        cdef const char *w = (arrays.w.data + (g * self.channels_out + p * self.panel) * arrays.w.batch
-                              + first * arrays.w.channel)
+        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c, channel
+        cdef ptrdiff_t plane_bytes = PLANE * self.panel * self.computed_bytes
+        cdef const char *w = arrays.w.data + (g * self.channels_out + p * self.panel) * arrays.w.batch
+        if self.outer_taps == 1:
+            self.pack_natural(call, w + first * arrays.w.channel, n, channels, panel)
+            return
+        for c in range(first, first + channels):
+            channel = c % self.tap_channels
+            if channel < self.channels:
+                self.pack_plane(&arrays.w, w + channel * arrays.w.channel, c // self.tap_channels, n,
+                                self.natural_order, panel)
+            else:
+                memset(panel, 0, plane_bytes)
+            panel += plane_bytes
+
+    cdef void pack_natural(self, Call *call, const char *w, ptrdiff_t n, ptrdiff_t channels,
+                           char *panel) noexcept nogil:
+        """All taps of some channels of n output channels, [channel][tap]."""
+        cdef const View *view = &call.arrays.w
+        cdef ptrdiff_t c
         if call.w_plain:
-            self.pack_plain(self.pack_panel, panel, self.panel, w, arrays.w.batch, n, channels * TAPS)
+            self.pack_plain(self.pack_panel, panel, self.panel, w, view.batch, n, channels * self.taps)
             return
         for c in range(channels):
-            self.pack_channel(&arrays.w, w + c * arrays.w.channel, n, self.natural_order,
-                              panel + c * TAPS * self.panel * self.computed_bytes)
+            self.pack_channel(view, w + c * view.channel, n, self.natural_order,
+                              panel + c * self.taps * self.panel * self.computed_bytes)
 
     cdef const char *weights_of(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t first,
                                 ptrdiff_t channels) noexcept nogil:
@@ -538,7 +585,7 @@ cdef class Driver(Geometry):
             panel = scratch.weights + p * self.weight_bytes
             if not scratch.ready[p]:
                 scratch.ready[p] = 1
-                self.transform_weights(call, scratch.taps, g, p, 0, self.channels, panel)
+                self.transform_weights(call, scratch.taps, g, p, 0, self.depth, panel)
             return panel
         panel = scratch.weights + (p % self.out_block * self.frequencies * self.weight_pitch(self.weight_channels)
                                    * self.computed_bytes)
@@ -551,10 +598,10 @@ cdef class Driver(Geometry):
                            ptrdiff_t first_panel) noexcept nogil:
         cdef ptrdiff_t i, c, p, last = min(first_panel + self.out_block, self.panels)
         cdef ptrdiff_t step = self.weight_channels
-        for i in range((self.channels + step - 1) // step):
+        for i in range((self.depth + step - 1) // step):
             c = i * step
             for p in range(first_panel, last):
-                self.multiply(call, scratch, g, block, p, c, min(step, self.channels - c))
+                self.multiply(call, scratch, g, block, p, c, min(step, self.depth - c))
         for p in range(first_panel, last):
             self.store(call, scratch, g, block, p)
 
@@ -586,6 +633,7 @@ cdef class Driver(Geometry):
         cdef bint start = True
         while self.next_segment(block, &segment, start):
             start = False
+            self.outer_start(&call.arrays, segment.outer, &scratch.outer)
             for i in range(segment.tile_rows):
                 for v in range(self.level.gemm_vectors):
                     for t in range((columns + self.strip - 1) // self.strip):
@@ -596,8 +644,10 @@ cdef class Driver(Geometry):
         return scratch.sums + ((p % self.out_block * self.level.gemm_vectors + v) * self.sum_vector
                                + tile * self.sum_tile) * self.computed_bytes
 
-    cdef char *place(self, const View *view, ptrdiff_t n, ptrdiff_t channel, ptrdiff_t y, ptrdiff_t x) noexcept nogil:
-        return view.data + n * view.batch + channel * view.channel + y * view.y + x * view.x
+    cdef char *place(self, const View *view, const Segment *segment, ptrdiff_t channel, ptrdiff_t y,
+                     ptrdiff_t x) noexcept nogil:
+        return (view.data + segment.n * view.batch + self.outer_offset(view, segment.outer) + channel * view.channel
+                + y * view.y + x * view.x)
 
     cdef void store_strip(self, Call *call, Scratch *scratch, ptrdiff_t g, ptrdiff_t p, ptrdiff_t v,
                           const Segment *segment, ptrdiff_t i, ptrdiff_t first, ptrdiff_t x0,
@@ -622,14 +672,14 @@ cdef class Driver(Geometry):
         for r in range(min(self.outputs, self.y.out - y)):
             row = scratch.results + r * self.result_pitch * self.computed_bytes
             if self.has_epilogue:
-                self.finish_lanes(arrays, scratch, segment.n, g, channel, channels, y + r, x, width, row)
+                self.finish_lanes(arrays, scratch, segment, g, channel, channels, y + r, x, width, row)
             reach = (last - y - r) * width if rows_follow else width
             self.from_lanes(arrays, scratch,
-                            self.place(&arrays.out, segment.n, (g * self.channels_out + channel) // self.parts, y + r, x),
+                            self.place(&arrays.out, segment, (g * self.channels_out + channel) // self.parts, y + r, x),
                             row, channels // self.parts, width, reach)
 
-    cdef void finish_lanes(self, const Arrays *arrays, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t channel,
-                           ptrdiff_t channels, ptrdiff_t y, ptrdiff_t x, ptrdiff_t width, char *row) noexcept nogil:
+    cdef void finish_lanes(self, const Arrays *arrays, Scratch *scratch, const Segment *segment, ptrdiff_t g,
+                           ptrdiff_t channel, ptrdiff_t channels, ptrdiff_t y, ptrdiff_t x, ptrdiff_t width, char *row) noexcept nogil:
         """Do what follows the sums on a row of results, a vector of output channels."""
         cdef fc_epilogue_tile tile = self.steps
         cdef const View *view = &arrays.residual
@@ -639,7 +689,7 @@ cdef class Driver(Geometry):
         if self.has_scale:
             tile.scale, tile.bias = scratch.scale + channel * item, scratch.late_bias + channel * item
         if arrays.load_residual != NULL:
-            residual = self.place(view, n, g * self.channels_out + channel, y, x)
+            residual = self.place(view, segment, g * self.channels_out + channel, y, x)
             tile.residual, tile.residual_pitch = residual, view.x // item
             if not (arrays.residual_computed and view.channel == item and channels == self.lanes):
                 self.to_lanes(scratch, view, NULL if arrays.residual_computed else arrays.load_residual,
@@ -669,15 +719,17 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t rows = min(self.outputs, self.y.out - y0), columns = min(self.outputs, self.x.out - x0 - first)
         if scratch.patch_key != g * self.panels + p:
             scratch.patch_key = g * self.panels + p
-            self.pack_weights(call, g, p, 0, self.channels, scratch.patch_weights)
+            self.pack_natural(call, arrays.w.data + (g * self.channels_out + p * self.panel) * arrays.w.batch,
+                              min(self.panel, self.channels_out - p * self.panel), self.channels, scratch.patch_weights)
         self.start_tile(arrays, y0, rows, x0 + first, columns, &scratch.patch_map)
         if self.parts > 1:
-            self.pack_parts(arrays, self.group_of(arrays, segment, g), &scratch.patch_map, scratch.patch)
+            self.pack_parts(arrays, self.group_of(arrays, segment, g) + scratch.outer.taps[1], &scratch.patch_map,
+                            scratch.patch)
         else:
             self.pack(arrays, self.group_of(arrays, segment, g), g * self.channels, &scratch.outer, &scratch.patch_map,
                       scratch.patch)
         tile.channels, tile.channel_pitch = self.channels, self.channel_pitch
-        tile.taps, tile.n_taps = self.tap_offsets, TAPS
+        tile.taps, tile.n_taps = self.tap_offsets, self.taps
         tile.weights = scratch.patch_weights
         tile.bias = scratch.bias + p * self.panel * item
         tile.pixel_pitch, tile.channel_out_pitch, tile.channels_out = self.panel, 1, self.panel

@@ -9,6 +9,7 @@ Convolution for Deep Neural Networks", ACM TOMS 46, 2020.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -17,11 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _tunables
-from .._problem import ConvProblem, is_float
+from .._problem import Axis, ConvProblem, is_float
 from ..drivers import levels, winograd
 from .tiles import COMPUTE, Choice, TilePlan, arrays_work, common, far_vectors, make_segments, packed_layout, too_large
 
 KERNEL = 3
+ONE = Axis(1, 1, 1, 1, 1, 0, 0, "constant")
 
 
 class Points(NamedTuple):
@@ -64,6 +66,7 @@ class WinogradPlan(TilePlan):
     block_columns: int
     strip: int  # tiles of a row that are transformed together
     out_block: int  # panels of output channels
+    tap_channels: int  # channels of an outer tap
     fold: int  # channels summed in registers
     weight_channels: int  # channels of a panel whose weights are transformed at a time
     keeps_weights: bool  # all weights are transformed once, not for every block
@@ -124,10 +127,15 @@ def refusal(problem: ConvProblem) -> str:
         return f"accuracy {problem.accuracy!r}, and a transform rounds more than a sum"
     if problem.channel_axis < 0:
         return "no channels to sum over"
-    if len(problem.axes) != 2 or any(axis.k != KERNEL for axis in problem.axes):
+    *outer, y, x = (ONE, *problem.axes)[-max(len(problem.axes), 2) :]
+    if y.k != KERNEL or x.k != KERNEL:
         return "not a kernel of 3 x 3"
-    if any(axis.stride != 1 or axis.dilation != 1 or axis.input_dilation != 1 for axis in problem.axes):
+    if any(axis.stride != 1 or axis.dilation != 1 for axis in (y, x)):
         return "strides or dilations"
+    if any(axis.input_dilation != 1 for axis in problem.axes):
+        return "zeros between samples"
+    if problem.paired and any(axis.k > 1 or axis.lo > 0 or axis.hi > 0 for axis in outer):
+        return "complex volumes"
     return too_large(problem)
 
 
@@ -156,6 +164,16 @@ def plan_tile(problem: ConvProblem, level: str, outputs: int) -> Choice:
         most = plan.block_rows * plan.block_columns // 2
 
 
+def outer_taps(problem: ConvProblem) -> int:
+    """Return how many planes of the input meet one of the result."""
+    return math.prod(axis.k for axis in problem.axes[:-2])
+
+
+def images_of(problem: ConvProblem) -> int:
+    """Return the planes of the result, of one channel."""
+    return problem.batch * math.prod(axis.out for axis in problem.axes[:-2])
+
+
 class Sizes(NamedTuple):
     """What follows from a tile and a level."""
 
@@ -172,16 +190,25 @@ class Sizes(NamedTuple):
         lanes = sizes["vector_bytes"] // item
         return cls(item, lanes, lanes * sizes["gemm_vectors"], (outputs + KERNEL - 1) ** 2)
 
+    def tap_channels(self, problem: ConvProblem) -> int:
+        """Return the channels of an outer tap: whole vectors, if there are several taps."""
+        whole = -(-problem.channels // self.lanes) * self.lanes
+        return whole if outer_taps(problem) > 1 else problem.channels
+
+    def depth(self, problem: ConvProblem) -> int:
+        """Return the channels of all outer taps."""
+        return outer_taps(problem) * self.tap_channels(problem)
+
     def keeps_weights(self, problem: ConvProblem) -> bool:
         """Whether all transformed weights are few enough to be kept."""
-        weights = problem.channels * -(-problem.channels_out // self.panel) * self.panel
+        weights = self.depth(problem) * -(-problem.channels_out // self.panel) * self.panel
         return self.frequencies * weights * self.item <= _tunables.WINOGRAD_WEIGHT_BYTES
 
 
 def tiles_in_a_block(problem: ConvProblem, level: str, outputs: int) -> int:
     """Return how many tiles a block should have."""
     sizes = Sizes.of(problem, level, outputs)
-    values = -(-problem.channels // sizes.lanes) * sizes.lanes
+    values = -(-sizes.depth(problem) // sizes.lanes) * sizes.lanes
     tile = sizes.frequencies * (values + sizes.panel) * sizes.item
     if sizes.keeps_weights(problem):
         wanted = _tunables.WINOGRAD_KEPT_BLOCK_BYTES
@@ -195,10 +222,10 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
     """Return the plan with blocks of about so many tiles."""
     compute = COMPUTE[problem.dtype]
     sizes = Sizes.of(problem, level, outputs)
-    y, x = problem.axes
+    y, x = problem.axes[-2:]
     columns = -(-x.out // outputs)
     columns = max(-(-columns // max(-(-columns // most), 1)), 1)
-    rows = problem.batch * -(-y.out // outputs)
+    rows = images_of(problem) * -(-y.out // outputs)
     row_blocks = -(-rows // max(most // columns, 1))
     # An even number, for two threads.
     row_blocks = min(row_blocks + row_blocks % 2, rows) if row_blocks > 1 else 1
@@ -208,8 +235,9 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
     keeps = sizes.keeps_weights(problem)
     fold = max(_tunables.WINOGRAD_FOLD // sizes.lanes, 1) * sizes.lanes
     # The tile that is computed again; the map of a block is made in the same tables.
-    layout = packed_layout(make_segments(y, 1), make_segments(x, 1), outputs, outputs, 1, lanes=1)
-    taps = np.arange(KERNEL)[:, None] * layout["pitch"] + np.arange(KERNEL)
+    layout = packed_layout(make_segments(y, 1), make_segments(x, 1), outputs, outputs, outer_taps(problem), lanes=1)
+    plane = np.arange(KERNEL)[:, None] * layout["pitch"] + np.arange(KERNEL)
+    taps = np.arange(outer_taps(problem))[:, None] * layout["outer_pitch"] + plane.reshape(-1)
     layout |= {"tile_rows": rows * outputs, "tile_columns": columns * outputs}
     return WinogradPlan(
         **common(problem, level, compute, problem.axes),
@@ -222,8 +250,9 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
         block_columns=columns,
         strip=max(1, min(columns, strip)),
         out_block=_tunables.WINOGRAD_OUT_BLOCK,
+        tap_channels=sizes.tap_channels(problem),
         fold=fold,
-        weight_channels=problem.channels if keeps else min(fold, problem.channels),
+        weight_channels=sizes.depth(problem) if keeps else min(fold, sizes.depth(problem)),
         keeps_weights=keeps,
         planned=problem.planned,
     )
@@ -232,28 +261,29 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
 def work_of(problem: ConvProblem, level: str, plan: WinogradPlan) -> dict[str, float]:
     """Count the work."""
     sizes = Sizes.of(problem, level, plan.outputs)
-    y, x = problem.axes
-    rows, columns = problem.batch * -(-y.out // plan.outputs), -(-x.out // plan.outputs)
+    y, x = problem.axes[-2:]
+    rows, columns = images_of(problem) * -(-y.out // plan.outputs), -(-x.out // plan.outputs)
     blocks = plan.row_blocks * -(-columns // plan.block_columns)
     pixels = levels.describe(level)["gemm_pixels"]
     tiles = rows * columns
     # Tiles of a block are rows of register tiles; a few take as long as a third of a register tile.
     computed = max(tiles, blocks * pixels // _tunables.WINOGRAD_LEAST_ROWS)
-    in_vectors = -(-problem.channels // sizes.lanes)
+    channels = sizes.depth(problem)
+    in_vectors = -(-channels // sizes.lanes)
     panels = -(-problem.channels_out // sizes.panel)
     out_vectors = panels * sizes.panel // sizes.lanes
-    folds = -(-problem.channels // plan.fold)
+    folds = -(-channels // plan.fold)
     all_frequencies = problem.groups * sizes.frequencies
     register_tiles = blocks * -(-(tiles / blocks) // pixels) * panels * folds
     work = {
         "winograd.call": 1.0,
         "winograd.tile": all_frequencies * register_tiles,
-        "winograd.product": all_frequencies * computed * out_vectors * problem.channels,
+        "winograd.product": all_frequencies * computed * out_vectors * channels,
         "winograd.fold": all_frequencies * tiles * out_vectors * folds,
         "winograd.output": all_frequencies * tiles * out_vectors,
         "winograd.input": all_frequencies * tiles * in_vectors,
     }
-    weights = problem.groups * problem.channels * out_vectors
+    weights = problem.groups * channels * out_vectors
     passes = 1 if plan.keeps_weights else blocks
     if not (problem.planned and plan.keeps_weights):
         work["winograd.weights"] = sizes.frequencies * weights * passes
