@@ -47,7 +47,7 @@ def test_every_output_is_on_one_lattice(n, d):
             continue
         found = []
         for run in lattices.lattices_of(axis):
-            for i, place in itertools.product(range(run.count), range(run.axis.out)):
+            for i, place in itertools.product(range(run.images), range(run.axis.out)):
                 output = run.first_output + i + place * run.step
                 # The samples of its taps, counted on the lattice and along the axis.
                 for tap in range(k):
@@ -79,10 +79,8 @@ def test_against_the_reference(level, dtype, dilation):
 @pytest.mark.parametrize("layout", ["NHWC", "CHW", "HNCW"])
 def test_layouts_fills_groups_and_flips(level, layout):
     x, w, bias = normal((2, 10, 9, 12)), normal((14, 5, 3, 3), seed=1), normal(14, seed=2)
-    if layout == "CHW":
-        x = x[0]
-    else:
-        x = np.ascontiguousarray(x.transpose(["NCHW".index(letter) for letter in layout]))
+    order = ["NCHW".index(letter) for letter in layout]
+    x = x[0] if layout == "CHW" else np.ascontiguousarray(x.transpose(order))
     options = {"layout": layout, "groups": 2, "dilation": 2, "padding": 3, "fill_value": 1.5, "flip": True}
     assert_near(run(x, w, bias, **options), exact(x, w, bias, **options), w)
 

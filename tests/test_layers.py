@@ -36,7 +36,17 @@ RANKS = (
     {"planners.gradient"},
     {
         f"planners.{name}"
-        for name in ("depthwise", "direct", "gemm", "parts", "quantised", "reference", "separable", "winograd")
+        for name in (
+            "depthwise",
+            "direct",
+            "gemm",
+            "lattices",
+            "parts",
+            "quantised",
+            "reference",
+            "separable",
+            "winograd",
+        )
     },
     {"planners.pixels"},
     {"planners.tiles"},

@@ -29,15 +29,15 @@ class Lattices(NamedTuple):
     ----------
     first_sample, first_output : int
         Where the first of them begins.
-    count, step : int
-        How many they are, and what lies between samples of one.
+    images, step : int
+        How many they are, and the samples from one of an image to the next.
     axis : Axis
         Of one.
     """
 
     first_sample: int
     first_output: int
-    count: int
+    images: int
     step: int
     axis: Axis
 
@@ -56,18 +56,19 @@ def lattices_of(axis: Axis) -> list[Lattices]:
     Examples
     --------
     >>> for run in lattices_of(Axis(7, 3, 1, 2, 1, 2, 2, "constant")):
-    ...     print(run.first_sample, run.count, run.axis.n, run.axis.lo, run.axis.out)
+    ...     print(run.first_sample, run.images, run.axis.n, run.axis.lo, run.axis.out)
     0 1 4 1 4
     1 1 3 1 3
     """
-    d, result = axis.dilation, []
+    d = axis.dilation
+    result: list[Lattices] = []
     for first in range(min(d, axis.out)):
         back, sample = divmod(first - axis.lo, d)
         n, outputs = len(range(sample, axis.n, d)), len(range(first, axis.out, d))
         one = Axis(n, axis.k, 1, 1, 1, -back, outputs + axis.k - 1 - n + back, axis.boundary)
         run = result[-1] if result else None
-        if run is not None and run.axis == one and run.first_sample + run.count == sample:
-            result[-1] = run._replace(count=run.count + 1)
+        if run is not None and run.axis == one and run.first_sample + run.images == sample:
+            result[-1] = run._replace(images=run.images + 1)
         else:
             result.append(Lattices(sample, first, 1, d, one))
     return result
@@ -103,7 +104,7 @@ def on_lattices(planner: Callable[[ConvProblem, str], Choice], problem: ConvProb
 
 def on_views(problem: ConvProblem, y: Lattices, x: Lattices) -> ConvProblem:
     """Return the problem of lattices, whose arrays have two more axes in front: which lattice along y, and along x."""
-    outer = [Axis(run.count, 1, 1, 1, 1, 0, 0, "constant") for run in (y, x)]
+    outer = [Axis(run.images, 1, 1, 1, 1, 0, 0, "constant") for run in (y, x)]
     *before, y_place, x_place = (axis + 2 for axis in problem.spatial_axes)
     return problem._replace(
         axes=(*problem.axes[:-2], *outer, y.axis, x.axis),
@@ -164,7 +165,7 @@ class LatticesDriver:
         for place, run in zip(self.places, (part.y, part.x), strict=True):
             first = run.first_output if results else run.first_sample
             where[place] = slice(first, None)
-            counts.append(run.count)
+            counts.append(run.images)
             between.append(strides[place])
             shape[place] = run.axis.out if results else run.axis.n
             strides[place] *= run.step
