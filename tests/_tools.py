@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -21,6 +22,11 @@ ONLY_BYTES = ("x86_v4_amx", "x86_v4_vnni")
 # How much longer than usual a Python may take: an emulated CPU is slow.
 PATIENCE = float(os.environ.get("FASTCONV_TEST_PATIENCE", "1"))
 DTYPES = ("bool", *INTEGERS, *REALS, *COMPLEXES)
+
+
+def shown(value):
+    """Name a value in a test's id, without its address."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))
 
 
 def data(shape, dtype="float32", seed=0, most=4):

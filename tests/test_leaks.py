@@ -30,8 +30,9 @@ def check(calls):
     made = last[0] - middle[0]
     assert last[0] >= calls
     assert report["same references"]
-    # Less than a byte for each of the calls that fail, whichever they are.
-    assert last[1] - middle[1] < made // 100, report
+    # The C library hands out 16 bytes or more, and about a hundred kinds of calls are made in turn: one kind that lost
+    # some every time would show. Less does not count: what the library keeps for the next call is in use to it.
+    assert last[1] - middle[1] < made // 8, report
     # Python and NumPy keep small objects for the next ones: now and then there is one more of them.
     assert last[2] - middle[2] < made // 50, report
     # Pages, of 4 KiB: one call in a hundred that lost a line of the cache would show.
@@ -39,7 +40,7 @@ def check(calls):
 
 
 def test_nothing_is_left_behind():
-    check(10_000)
+    check(20_000)
 
 
 @pytest.mark.long

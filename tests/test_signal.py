@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.signal
+from _tools import shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -214,7 +215,7 @@ def test_boundary_aliases(name, alias):
     assert_like_scipy(name, data((4, 5), "int32"), data((3, 3), "int32"), "same", alias, 2)
 
 
-@pytest.mark.parametrize("got", ["ful", "FULL", "", 0, 1, 2, None, b"full", ["full"], np.array("full")], ids=repr)
+@pytest.mark.parametrize("got", ["ful", "FULL", "", 0, 1, 2, None, b"full", ["full"], np.array("full")], ids=shown)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_mode_is_one_of_three(name, got):
     with pytest.raises(ValueError, match=r"^mode: got .*, allowed: 'full', 'same', 'valid'$") as caught:
@@ -223,7 +224,7 @@ def test_mode_is_one_of_three(name, got):
     assert isinstance(caught.value, ConvError if isinstance(got, str) else ConvTypeError)
 
 
-@pytest.mark.parametrize("got", ["reflect", "zero", "Wrap", 0, 4, None, ["wrap"]], ids=repr)
+@pytest.mark.parametrize("got", ["reflect", "zero", "Wrap", 0, 4, None, ["wrap"]], ids=shown)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_boundary_is_one_of_six(name, got):
     with pytest.raises(ValueError, match=r"^boundary: got .*, allowed: 'fill', 'pad', 'wrap', ") as caught:
@@ -278,7 +279,7 @@ FILL_VALUES = (
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
-@pytest.mark.parametrize("value", FILL_VALUES, ids=repr)
+@pytest.mark.parametrize("value", FILL_VALUES, ids=shown)
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "uint64", "float32", "float64", "complex64"])
 def test_fillvalue_is_refused_or_cast_as_scipy_does(dtype, value):
     # Nothing but the fill value is summed, so that the largest of them still give exact sums.

@@ -235,8 +235,20 @@ static void fuzz_pixels(const fc_level *level) {
     t.dst = t.accumulate ? operand(k, size, item) : fenced(size * item, item);
     void *before = fenced(size * item, item);
     memcpy(before, t.dst, (size_t)(size * item));
+    ptrdiff_t *packed_offsets = table(t.n_products);
+    const ptrdiff_t packed_pitch = wide + pick(0, 3);
+    for (ptrdiff_t i = 0; i < t.n_products; i++)
+        packed_offsets[i] = i * packed_pitch;
+    t.packed_offsets = packed_offsets;
+    if (t.channels_out >= level->pixels_rows && once_in(2))
+        t.packed = fenced(((t.n_products - 1) * packed_pitch + wide) * item, item);
+    t.next = once_in(2) ? t.src : NULL;
     calling("pixels");
     level->pixels[k](&t);
+    for (ptrdiff_t i = 0; t.packed && i < t.n_products; i++) {
+        for (ptrdiff_t p = 0; p < t.pixels; p++)
+            expect(t.packed, k, packed_offsets[i] + p, get(t.src, k, offsets[i] + p));
+    }
     for (ptrdiff_t o = 0; o < t.channels_out; o++) {
         for (ptrdiff_t p = 0; p < t.pixels; p++) {
             number sum = t.accumulate ? get(before, k, o * t.dst_pitch + p) : t.bias ? get(t.bias, k, o) : zero();
@@ -244,6 +256,32 @@ static void fuzz_pixels(const fc_level *level) {
                 sum = plus_product(sum, get(t.src, k, offsets[i] + p), get(t.weights, k, o * t.weight_pitch + i));
             expect(t.dst, k, o * t.dst_pitch + p, sum);
         }
+    }
+}
+
+static void fuzz_pixel(const fc_level *level) {
+    const kind k = any_real();
+    const ptrdiff_t item = size_of[k];
+    fc_pixels_tile t = {.n_products = once_in(9) ? pick(1, 600) : pick(1, 40), .channels_out = pick(1, 20), .pixels = 1};
+    t.accumulate = (int)pick(0, 1);
+    ptrdiff_t *offsets = table(t.n_products);
+    t.src = operand(k, pick_offsets(offsets, t.n_products, 80) + 1, item);
+    t.offsets = offsets;
+    t.weight_pitch = t.n_products + pick(0, 4);
+    t.weights = operand(k, (t.channels_out - 1) * t.weight_pitch + t.n_products, item);
+    t.bias = once_in(2) ? operand(k, t.channels_out, item) : NULL;
+    t.dst_pitch = pick(1, 5);
+    const ptrdiff_t size = (t.channels_out - 1) * t.dst_pitch + 1;
+    t.dst = t.accumulate ? operand(k, size, item) : fenced(size * item, item);
+    void *before = fenced(size * item, item);
+    memcpy(before, t.dst, (size_t)(size * item));
+    calling("pixel");
+    level->pixel[k](&t);
+    for (ptrdiff_t o = 0; o < t.channels_out; o++) {
+        number sum = t.accumulate ? get(before, k, o * t.dst_pitch) : t.bias ? get(t.bias, k, o) : zero();
+        for (ptrdiff_t i = 0; i < t.n_products; i++)
+            sum = plus_product(sum, get(t.src, k, offsets[i]), get(t.weights, k, o * t.weight_pitch + i));
+        expect(t.dst, k, o * t.dst_pitch, sum);
     }
 }
 
@@ -413,8 +451,8 @@ static void fuzz_totals(const fc_level *level) {
 }
 
 const fuzz_case sum_cases[] = {
-    {"direct", fuzz_direct, 30},   {"fold", fuzz_fold, 5},           {"mirror", fuzz_mirror, 12},
-    {"sum", fuzz_sum, 5},          {"gemm", fuzz_gemm, 12},          {"pixels", fuzz_pixels, 10},
-    {"product", fuzz_product, 4},  {"depthwise", fuzz_depthwise, 8}, {"gradient", fuzz_gradient, 10},
-    {"totals", fuzz_totals, 2},    {NULL, NULL, 0},
+    {"direct", fuzz_direct, 30}, {"fold", fuzz_fold, 5},         {"mirror", fuzz_mirror, 12},
+    {"sum", fuzz_sum, 5},        {"gemm", fuzz_gemm, 12},        {"pixels", fuzz_pixels, 10},
+    {"pixel", fuzz_pixel, 5},    {"product", fuzz_product, 4},   {"depthwise", fuzz_depthwise, 8},
+    {"totals", fuzz_totals, 2},  {"gradient", fuzz_gradient, 10}, {NULL, NULL, 0},
 };
