@@ -432,13 +432,13 @@ def test_fast_allows_larger_tiles():
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options", "reason"),
     [
-        ((1, 4, 9, 9), (4, 4, 5, 5), {}, "not a kernel of 3 x 3"),
+        ((1, 4, 9, 9), (4, 4, 1, 3), {}, "not a kernel of 2 x 2 to 7 x 7"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"stride": 2}, "strides or dilations"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"dilation": (1, 2), "stride": 2}, "strides or dilations"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"dilation": 2, "padding": 1, "boundary": "edge"}, "dilations beyond a boundary"),
         ((1, 4, 9, 2), (4, 4, 3, 3), {"dilation": 3, "padding": 5}, "dilations of more samples"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"input_dilation": 2}, "zeros between samples"),
-        ((1, 4, 9, 9, 9), (4, 4, 3, 3, 5), {"layout": "NCDHW"}, "not a kernel of 3 x 3"),
+        ((1, 4, 9, 9, 9), (4, 4, 3, 3, 8), {"layout": "NCDHW"}, "not a kernel of 2 x 2 to 7 x 7"),
         ((1, 4, 9, 9, 9), (4, 4, 3, 3, 3), {"layout": "NCDHW", "dtype": "complex64"}, "complex volumes"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"dtype": "longdouble"}, "no kernel for float128"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"max_workspace": 1000}, r"needs \d+ bytes of workspace, more than 1000"),

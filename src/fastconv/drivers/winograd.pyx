@@ -1,8 +1,17 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, cdivision=True
-"""Winograd's minimal filtering: many channels, kernels of 3 x 3, stride 1, real floating dtypes.
+"""Winograd's minimal filtering: many channels, stride 1 in the plane, real floating dtypes.
 
-A kernel may have outer axes too, as 3 x 3 x 3 has: every outer position of the result is an image of its own, and the
-planes of the input that meet one are channels, [outer tap][channel], each tap's rounded up to whole vectors.
+The transforms are those of kernels of 3 x 3. Any other is cut into squares of 3 x 3 taps, the last ones with zeros where
+it ends, and every square sees the samples as many rows and columns further on. A kernel may have outer axes too: every
+outer position of the result is an image of its own, which some planes of the input meet. So a kernel has pieces, and
+their samples are channels, [outer tap][square][channel], each piece's rounded up to whole vectors::
+
+    5 x 5     a a a b b .     3 x 3 x 3     a | b | c     one piece for each of three planes
+              a a a b b .
+              a a a b b .
+              c c c d d .
+              c c c d d .
+              . . . . . .
 
 A block is a few rows of tiles, of one image or of several; its samples become values at frequencies once, and serve
 one block of output channels after the other::
@@ -38,7 +47,8 @@ from fastconv.drivers.tile cimport Arrays, Geometry, Outer, TileMap, View, chann
 cnp.import_array()
 
 cdef enum:
-    PLANE = 9   # taps of a plane
+    SIDE = 3    # of a square of taps
+    SQUARE = 9
     PARTS = 21  # of the scratch memory
     COPY8 = 2  # fc_storage
     COPY16 = 3
@@ -98,7 +108,8 @@ cdef class Driver(Geometry):
     cdef ptrdiff_t parts
     cdef ptrdiff_t outputs, side, frequencies
     cdef ptrdiff_t images, tiles_y, tiles_x               # of the batch and of its outer positions; of an image
-    cdef ptrdiff_t tap_channels, depth                    # channels of an outer tap, and of all
+    cdef ptrdiff_t squares_x, squares, pieces             # along x, of a plane of the kernel, of all of it
+    cdef ptrdiff_t piece_channels, depth                  # channels of a piece, and of all
     cdef ptrdiff_t block_rows, block_columns, strip       # tiles of a block, and of a step along its rows
     cdef ptrdiff_t n_row_blocks, n_chunks                 # blocks of a group
     cdef ptrdiff_t panel, panels, out_block, n_out_blocks
@@ -112,7 +123,10 @@ cdef class Driver(Geometry):
     cdef double work
     cdef const void *numbers
     cdef const ptrdiff_t *tap_offsets
-    cdef const ptrdiff_t *natural_order  # 0, 1, 2 ...: the rows of a panel that the taps of a channel go to
+    # The rows of a panel that the taps of a channel go to: all of them in their order, 0, 1, 2 ...; and those of a plane
+    # for each square, -1 where a tap is not of it.
+    cdef const ptrdiff_t *natural_order
+    cdef const ptrdiff_t *square_rows
     cdef object keep_winograd
 
     def __init__(self, problem, plan):
@@ -129,10 +143,11 @@ cdef class Driver(Geometry):
         self.gemm = self.level.gemm[self.compute]
         self.pack_panel = self.level.pack_panel[self.compute]
         natural_order = np.arange(self.taps, dtype=np.intp)
-        self.keep_winograd = (plan.numbers, plan.tap_offsets, natural_order)
+        self.keep_winograd = (plan.numbers, plan.tap_offsets, natural_order, plan.square_rows)
         self.numbers = cnp.PyArray_DATA(plan.numbers)
         self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
         self.natural_order = <const ptrdiff_t *>cnp.PyArray_DATA(natural_order)
+        self.square_rows = <const ptrdiff_t *>cnp.PyArray_DATA(plan.square_rows)
         self.outputs = plan.outputs
         self.side = self.outputs + 2
         self.frequencies = self.side * self.side
@@ -148,14 +163,17 @@ cdef class Driver(Geometry):
         self.n_out_blocks = (self.panels + self.out_block - 1) // self.out_block
         self.fold, self.weight_channels = plan.fold, plan.weight_channels
         self.keeps_weights = plan.keeps_weights
-        self.tap_channels, self.depth = plan.tap_channels, plan.tap_channels * self.outer_taps
-        self.taps_channels = min(self.lanes, self.tap_channels)
+        self.squares_x = (self.kernel_x + SIDE - 1) // SIDE
+        self.squares = (self.kernel_y + SIDE - 1) // SIDE * self.squares_x
+        self.pieces = self.outer_taps * self.squares
+        self.piece_channels, self.depth = plan.piece_channels, plan.piece_channels * self.pieces
+        self.taps_channels = min(self.lanes, self.piece_channels)
         self.planned = plan.planned
         # Multiply-adds that pay for threads: about half of what the direct method would do.
         self.work = problem.flops / 4.0
 
         # Pitches of an odd number of lines, so that columns of frequencies spread over the sets of a cache.
-        columns = self.block_columns * self.outputs + 2
+        columns = self.block_columns * self.outputs + SIDE * self.squares_x - 1
         block_tiles = self.block_rows * self.block_columns
         self.strip = plan.strip
         self.sample_pitch = (self.strip * self.outputs + 2) * self.lanes
@@ -167,14 +185,14 @@ cdef class Driver(Geometry):
         self.stage_pitch = (self.strip * self.outputs + 2 + self.lanes - 1) // self.lanes * self.lanes
         converts = self.stored_bytes != item or self.casts or problem.has_residual
         self.weight_bytes = self.frequencies * self.weight_pitch(self.depth) * item
-        self.taps_bytes = PLANE * self.depth * self.panel * item
+        self.taps_bytes = SQUARE * self.depth * self.panel * item
         self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
         self.sizes = [
             self.side * self.sample_pitch * item,
             self.frequencies * self.value_pitch * item,
             self.panels * self.weight_bytes if self.keeps_weights
             else self.out_block * self.frequencies * self.weight_pitch(self.weight_channels) * item,
-            PLANE * self.taps_channels * self.panel * item,
+            SQUARE * self.taps_channels * self.panel * item,
             self.out_block * self.level.gemm_vectors * self.sum_vector * item,
             (self.outputs * self.result_pitch + self.lanes * self.lanes) * item,
             self.panels * self.panel * item,
@@ -199,6 +217,9 @@ cdef class Driver(Geometry):
             self.own_bytes -= lines(self.sizes[2])
             self.sizes[2] = 0
 
+    cdef bint is_square(self) noexcept nogil:
+        return self.taps == SQUARE and self.pieces == 1
+
     cdef ptrdiff_t odd(self, ptrdiff_t vectors) noexcept nogil:
         return vectors | 1
 
@@ -218,10 +239,10 @@ cdef class Driver(Geometry):
 
     @property
     def panel_format(self):
-        """Equal for drivers of a plan that can use each other's packed weights; GEMM has the same panels of a plane."""
+        """Equal for drivers of a plan that can use each other's packed weights; GEMM has the same panels of a square."""
         if self.keeps_weights:
             return f"F({self.outputs}, 3)"
-        return "panels" if self.outer_taps == 1 else "planes"
+        return "panels" if self.is_square() else "pieces"
 
     @property
     def level_name(self):
@@ -276,12 +297,12 @@ cdef class Driver(Geometry):
 
     cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil:
         cdef ptrdiff_t item = self.stored_bytes
-        if self.outer_taps > 1:
+        if not self.is_square():
             return Geometry.weights_plain(self, arrays)
         if <size_t>arrays.w.data % <size_t>item or arrays.w.batch % item:
             return False
         return (arrays.w.x == item and arrays.w.y == 3 * item
-                and (arrays.w.channel == PLANE * item or self.channels == 1))
+                and (arrays.w.channel == SQUARE * item or self.channels == 1))
 
     cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory; what is made in it then lasts from item to item."""
@@ -305,7 +326,7 @@ cdef class Driver(Geometry):
         scratch.again, scratch.stage, scratch.residual = parts[13], parts[14], parts[15]
         scratch.scale, scratch.late_bias = parts[16], parts[17]
         scratch.pixels, scratch.channels = <ptrdiff_t *>parts[18], <ptrdiff_t *>parts[19]
-        for i in range(self.block_columns * self.outputs + 2):
+        for i in range(self.block_columns * self.outputs + SIDE * self.squares_x - 1):
             scratch.outside[i] = FC_FILL_ROW
         for i in range(self.lanes):
             scratch.no_lanes[i] = FC_ZERO
@@ -391,18 +412,20 @@ cdef class Driver(Geometry):
                            ptrdiff_t i, ptrdiff_t first, ptrdiff_t columns) noexcept nogil:
         """A part of a row of tiles."""
         cdef fc_winograd step
-        cdef ptrdiff_t v, c, tap, item = self.computed_bytes
+        cdef ptrdiff_t v, c, piece, tap, square, item = self.computed_bytes
         cdef const char *x = self.group_of(arrays, segment, g)
         step.outputs, step.numbers, step.n = self.outputs, self.numbers, min(self.strip, columns - first)
         step.src, step.src_pitch, step.dst_pitch = scratch.samples, self.sample_pitch, self.value_pitch
         for v in range((self.depth + self.lanes - 1) // self.lanes):
-            tap, c = v * self.lanes // self.tap_channels, v * self.lanes % self.tap_channels
+            piece, c = v * self.lanes // self.piece_channels, v * self.lanes % self.piece_channels
+            tap, square = piece // self.squares, piece % self.squares
             if scratch.outer.taps[2 * tap] != 0:
                 self.gather_fill(arrays, scratch, step.n * self.outputs + 2)
             else:
                 self.gather(arrays, scratch, x + scratch.outer.taps[2 * tap + 1] + c // self.parts * arrays.x.channel,
-                            min(self.lanes, self.channels - c) // self.parts, i * self.outputs, first * self.outputs,
-                            step.n * self.outputs + 2, v == 0)
+                            min(self.lanes, self.channels - c) // self.parts,
+                            i * self.outputs + square // self.squares_x * SIDE,
+                            first * self.outputs + square % self.squares_x * SIDE, step.n * self.outputs + 2, c == 0)
             step.dst = scratch.values + (
                 v * self.value_block + (segment.first + i * columns + first) * self.lanes) * item
             self.kernels.input(&step)
@@ -431,7 +454,7 @@ cdef class Driver(Geometry):
 
     cdef void gather(self, const Arrays *arrays, const Scratch *scratch, const char *x, ptrdiff_t channels,
                      ptrdiff_t y0, ptrdiff_t x0, ptrdiff_t width, bint first) noexcept nogil:
-        """A vector of channels of some samples; what the fill value takes is written for the first vector only.
+        """A vector of channels of some samples; what the fill value takes is written for a piece's first vector only.
 
         Channels are those of the array here, `parts` lanes each.
         """
@@ -532,7 +555,7 @@ cdef class Driver(Geometry):
         step.dst_pitch = self.weight_pitch(channels)
         if call.panels != NULL:
             step.src = call.panels + (g * self.panels + p) * self.taps_bytes + (
-                PLANE * first * self.panel * self.computed_bytes)
+                SQUARE * first * self.panel * self.computed_bytes)
             step.dst, step.n = panel, channels
             self.kernels.weights(&step)
             return
@@ -548,20 +571,19 @@ cdef class Driver(Geometry):
                            char *panel) noexcept nogil:
         """The same as they are, output channels side by side."""
         cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c, channel
-        cdef ptrdiff_t plane_bytes = PLANE * self.panel * self.computed_bytes
+        cdef ptrdiff_t n = min(self.panel, self.channels_out - p * self.panel), c, piece, channel
+        cdef ptrdiff_t square_bytes = SQUARE * self.panel * self.computed_bytes
         cdef const char *w = arrays.w.data + (g * self.channels_out + p * self.panel) * arrays.w.batch
-        if self.outer_taps == 1:
+        if self.is_square():
             self.pack_natural(call, w + first * arrays.w.channel, n, channels, panel)
             return
         for c in range(first, first + channels):
-            channel = c % self.tap_channels
+            piece, channel = c // self.piece_channels, c % self.piece_channels
+            memset(panel, 0, square_bytes)
             if channel < self.channels:
-                self.pack_plane(&arrays.w, w + channel * arrays.w.channel, c // self.tap_channels, n,
-                                self.natural_order, panel)
-            else:
-                memset(panel, 0, plane_bytes)
-            panel += plane_bytes
+                self.pack_plane(&arrays.w, w + channel * arrays.w.channel, piece // self.squares, n,
+                                self.square_rows + piece % self.squares * self.kernel_y * self.kernel_x, panel)
+            panel += square_bytes
 
     cdef void pack_natural(self, Call *call, const char *w, ptrdiff_t n, ptrdiff_t channels,
                            char *panel) noexcept nogil:

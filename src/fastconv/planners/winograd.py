@@ -23,6 +23,8 @@ from ..drivers import levels, winograd
 from .tiles import COMPUTE, Choice, TilePlan, arrays_work, common, far_vectors, make_segments, packed_layout, too_large
 
 KERNEL = 3
+# A kernel of 1 x 3 would be a third of a square, and one of 9 x 9 would be nine, which Fourier's transform serves sooner.
+LEAST, MOST = 2, 7
 ONE = Axis(1, 1, 1, 1, 1, 0, 0, "constant")
 
 
@@ -66,7 +68,8 @@ class WinogradPlan(TilePlan):
     block_columns: int
     strip: int  # tiles of a row that are transformed together
     out_block: int  # panels of output channels
-    tap_channels: int  # channels of an outer tap
+    piece_channels: int  # channels of a piece of the kernel
+    square_rows: np.ndarray  # of every square, the taps' rows in its panel
     fold: int  # channels summed in registers
     weight_channels: int  # channels of a panel whose weights are transformed at a time
     keeps_weights: bool  # all weights are transformed once, not for every block
@@ -128,8 +131,8 @@ def refusal(problem: ConvProblem) -> str:
     if problem.channel_axis < 0:
         return "no channels to sum over"
     *outer, y, x = (ONE, *problem.axes)[-max(len(problem.axes), 2) :]
-    if y.k != KERNEL or x.k != KERNEL:
-        return "not a kernel of 3 x 3"
+    if not (LEAST <= y.k <= MOST and LEAST <= x.k <= MOST):
+        return f"not a kernel of {LEAST} x {LEAST} to {MOST} x {MOST}"
     if any(axis.stride != 1 or axis.dilation != 1 for axis in (y, x)):
         return "strides or dilations"
     if any(axis.input_dilation != 1 for axis in problem.axes):
@@ -169,6 +172,36 @@ def outer_taps(problem: ConvProblem) -> int:
     return math.prod(axis.k for axis in problem.axes[:-2])
 
 
+def pieces_of(problem: ConvProblem) -> int:
+    """Return how many squares of 3 x 3 taps a kernel has, the last ones filled up with zeros."""
+    return outer_taps(problem) * math.prod(-(-axis.k // KERNEL) for axis in problem.axes[-2:])
+
+
+def square_rows(y: Axis, x: Axis) -> np.ndarray:
+    """Return for every square and every tap of a plane the tap's place in the square, or -1 if it is not of it.
+
+    Examples
+    --------
+    >>> y, x = (Axis(9, k, 1, 1, 1, 0, 0, "constant") for k in (2, 4))
+    >>> square_rows(y, x).reshape(-1, 2, 4)
+    array([[[ 0,  1,  2, -1],
+            [ 3,  4,  5, -1]],
+    <BLANKLINE>
+           [[-1, -1, -1,  0],
+            [-1, -1, -1,  3]]])
+    """
+    row, column = np.divmod(np.arange(y.k * x.k), x.k)
+    square = row // KERNEL * -(-x.k // KERNEL) + column // KERNEL
+    place = row % KERNEL * KERNEL + column % KERNEL
+    return np.where(square == np.arange(square[-1] + 1)[:, None], place, -1).astype(np.intp)
+
+
+def covering(axis: Axis) -> Axis:
+    """Return an axis with the taps of all squares, which may read some samples more."""
+    k = -(-axis.k // KERNEL) * KERNEL
+    return axis._replace(k=k, hi=axis.hi + k - axis.k)
+
+
 def images_of(problem: ConvProblem) -> int:
     """Return the planes of the result, of one channel."""
     return problem.batch * math.prod(axis.out for axis in problem.axes[:-2])
@@ -190,14 +223,14 @@ class Sizes(NamedTuple):
         lanes = sizes["vector_bytes"] // item
         return cls(item, lanes, lanes * sizes["gemm_vectors"], (outputs + KERNEL - 1) ** 2)
 
-    def tap_channels(self, problem: ConvProblem) -> int:
-        """Return the channels of an outer tap: whole vectors, if there are several taps."""
+    def piece_channels(self, problem: ConvProblem) -> int:
+        """Return the channels of a piece of the kernel: whole vectors, if there are several."""
         whole = -(-problem.channels // self.lanes) * self.lanes
-        return whole if outer_taps(problem) > 1 else problem.channels
+        return whole if pieces_of(problem) > 1 else problem.channels
 
     def depth(self, problem: ConvProblem) -> int:
-        """Return the channels of all outer taps."""
-        return outer_taps(problem) * self.tap_channels(problem)
+        """Return the channels of all pieces."""
+        return pieces_of(problem) * self.piece_channels(problem)
 
     def keeps_weights(self, problem: ConvProblem) -> bool:
         """Whether all transformed weights are few enough to be kept."""
@@ -235,8 +268,9 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
     keeps = sizes.keeps_weights(problem)
     fold = max(_tunables.WINOGRAD_FOLD // sizes.lanes, 1) * sizes.lanes
     # The tile that is computed again; the map of a block is made in the same tables.
-    layout = packed_layout(make_segments(y, 1), make_segments(x, 1), outputs, outputs, outer_taps(problem), lanes=1)
-    plane = np.arange(KERNEL)[:, None] * layout["pitch"] + np.arange(KERNEL)
+    rows_of, columns_of = make_segments(covering(y), 1), make_segments(covering(x), 1)
+    layout = packed_layout(rows_of, columns_of, outputs, outputs, outer_taps(problem), lanes=1)
+    plane = np.arange(y.k)[:, None] * layout["pitch"] + np.arange(x.k)
     taps = np.arange(outer_taps(problem))[:, None] * layout["outer_pitch"] + plane.reshape(-1)
     layout |= {"tile_rows": rows * outputs, "tile_columns": columns * outputs}
     return WinogradPlan(
@@ -250,7 +284,8 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
         block_columns=columns,
         strip=max(1, min(columns, strip)),
         out_block=_tunables.WINOGRAD_OUT_BLOCK,
-        tap_channels=sizes.tap_channels(problem),
+        piece_channels=sizes.piece_channels(problem),
+        square_rows=square_rows(y, x),
         fold=fold,
         weight_channels=sizes.depth(problem) if keeps else min(fold, sizes.depth(problem)),
         keeps_weights=keeps,
