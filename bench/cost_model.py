@@ -61,7 +61,10 @@ def measure(layer: Layer, level: str) -> Result:
     timed = _tune.time_layer(problem, level, step, FIRST_SECONDS)
     if timed.ratio(constants) > _tunables.CLOSE:
         again = _tune.time_layer(problem, level, step, AGAIN_SECONDS)
-        timed = again._replace(seconds=[min(pair) for pair in zip(timed.seconds, again.seconds, strict=True)])
+        # A candidate that takes long may have been timed once only.
+        before = {choice.variant: time for choice, time in zip(timed.choices, timed.seconds, strict=True)}
+        pairs = zip(again.choices, again.seconds, strict=True)
+        timed = again._replace(seconds=[min(time, before.get(choice.variant, time)) for choice, time in pairs])
     return Result(layer, timed, timed.ratio(constants))
 
 

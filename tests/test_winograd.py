@@ -292,10 +292,10 @@ def test_values_that_overflow_in_a_transform_only(level, outputs):
     assert np.allclose(actual, expected, 1e-3, 1e33)
 
 
-# --- kernels with outer axes -----------------------------------------------------------------------------------------
+# --- kernels of several pieces ---------------------------------------------------------------------------------------
 
 # Shapes of x, of w, layout, options.
-VOLUMES = {
+PIECES = {
     "3 x 3 x 3": ((2, 18, 5, 9, 11), (35, 18, 3, 3, 3), "NCDHW", {"padding": 1}),
     "a plane": ((2, 18, 4, 9, 11), (35, 18, 1, 3, 3), "NCDHW", {"padding": (2, 1, 1)}),
     "channels last": ((1, 6, 9, 11, 5), (40, 5, 3, 3, 3), "NDHWC", {"padding": "same"}),
@@ -315,15 +315,19 @@ VOLUMES = {
     "flipped": ((1, 18, 5, 9, 11), (35, 18, 3, 3, 3), "NCDHW", {"padding": 1, "flip": True}),
     "fill": ((1, 18, 3, 9, 11), (35, 18, 3, 3, 3), "NCDHW", {"padding": 2, "fill_value": 1.5}),
     "mirrored": ((1, 18, 3, 9, 11), (35, 18, 3, 3, 3), "NCDHW", {"padding": 2, "boundary": "reflect"}),
+    "5 x 5": ((2, 18, 9, 11), (35, 18, 5, 5), "NCHW", {"padding": 2}),
+    "4 x 6": ((2, 9, 11, 18), (35, 18, 4, 6), "NHWC", {"padding": (1, 3), "flip": True}),
+    "2 x 3 x 5": ((1, 5, 4, 9, 8), (20, 5, 2, 3, 5), "NCDHW", {"padding": 2, "fill_value": 1.5}),
+    "wrapped": ((1, 5, 7, 6), (20, 5, 5, 5), "NCHW", {"padding": 4, "boundary": "wrap"}),
     "unbatched": ((18, 5, 9, 11), (35, 18, 3, 3, 3), "CDHW", {"padding": 1}),
 }
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", VOLUMES)
-def test_outer_axes(level, name, dtype, outputs):
-    x_shape, w_shape, layout, options = VOLUMES[name]
+@pytest.mark.parametrize("name", PIECES)
+def test_kernels_of_several_pieces(level, name, dtype, outputs):
+    x_shape, w_shape, layout, options = PIECES[name]
     x, w, bias = normal(x_shape, dtype), normal(w_shape, dtype, 1), normal(w_shape[0], dtype, 2)
     expected = exact(x, w, bias, layout=layout, **options)
     for planned, threads in ((False, 1), (True, 2)):
@@ -347,12 +351,15 @@ def test_blocks_of_volumes_have_the_same_bits(level, monkeypatch, kept):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_stays_in_its_windows_of_a_volume(level, value):
-    x, w, bias = normal((1, 18, 4, 9, 11)), normal((35, 18, 3, 3, 3), seed=1), normal(35, seed=2)
-    x[0, 3, 1, 5, 6] = x[0, 17, 3, 8, 10] = value
-    w[33, 2, 0, 1, 1] = value
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (5, 5), (4, 3)])
+def test_what_is_not_finite_stays_in_the_windows_of_pieces(level, value, kernel):
+    """The zeros that fill up a square meet samples that are of no window."""
+    sizes = (4, 9, 11)[-len(kernel) :]
+    x, w, bias = normal((1, 18, *sizes)), normal((35, 18, *kernel), seed=1), normal(35, seed=2)
+    x[0, 3, ..., 5, 6] = x[0, 17, ..., 8, 10] = value
+    w[33, 2, ..., 1, 1] = value
     for fill, planned in itertools.product((0.0, np.nan), (False, True)):
-        options = {"layout": "NCDHW", "padding": 1, "fill_value": fill}
+        options = {"layout": "NC" + "DHW"[-len(kernel) :], "padding": 1, "fill_value": fill}
         expected = fastconv.conv(x, w, bias=bias, algorithm="gemm", **options)
         assert not np.isfinite(expected).all()
         assert_same_places(run(x, w, bias, outputs=4, planned=planned, **options), expected)
@@ -372,10 +379,11 @@ def test_epilogues_of_volumes(level):
     assert_same(halves, sums.astype("float16"))
 
 
-def test_guard_pages_of_volumes(level):
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 5, 5)])
+def test_guard_pages_of_pieces(level, kernel):
     fences = [Fence(1 << 18) for _ in range(4)]
-    w, bias = normal((35, 18, 3, 3, 3), seed=1), normal(35, seed=2)
-    for width, channels, layout in itertools.product((3, 7, 16, 21), (5, 18), ("NCDHW", "NDHWC")):
+    w, bias = normal((35, 18, *kernel), seed=1), normal(35, seed=2)
+    for width, channels, layout in itertools.product((5, 7, 16, 21), (5, 18), ("NCDHW", "NDHWC")):
         shape = (1, channels, 3, 5, width) if layout == "NCDHW" else (1, 3, 5, width, channels)
         arrays = normal(shape), w[:, :channels], bias
         for padding, side in itertools.product((0, 1), ("first", "last")):
@@ -432,13 +440,13 @@ def test_fast_allows_larger_tiles():
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options", "reason"),
     [
-        ((1, 4, 9, 9), (4, 4, 1, 3), {}, "not a kernel of 2 x 2 to 7 x 7"),
+        ((1, 4, 9, 9), (4, 4, 1, 3), {}, "not a kernel of 3 x 3 to 6 x 6"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"stride": 2}, "strides or dilations"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"dilation": (1, 2), "stride": 2}, "strides or dilations"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"dilation": 2, "padding": 1, "boundary": "edge"}, "dilations beyond a boundary"),
         ((1, 4, 9, 2), (4, 4, 3, 3), {"dilation": 3, "padding": 5}, "dilations of more samples"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"input_dilation": 2}, "zeros between samples"),
-        ((1, 4, 9, 9, 9), (4, 4, 3, 3, 8), {"layout": "NCDHW"}, "not a kernel of 2 x 2 to 7 x 7"),
+        ((1, 4, 9, 9, 9), (4, 4, 3, 3, 8), {"layout": "NCDHW"}, "not a kernel of 3 x 3 to 6 x 6"),
         ((1, 4, 9, 9, 9), (4, 4, 3, 3, 3), {"layout": "NCDHW", "dtype": "complex64"}, "complex volumes"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"dtype": "longdouble"}, "no kernel for float128"),
         ((1, 4, 9, 9), (4, 4, 3, 3), {"max_workspace": 1000}, r"needs \d+ bytes of workspace, more than 1000"),

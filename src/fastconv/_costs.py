@@ -87,7 +87,7 @@ CONSTANTS: Final[dict[str, float]] = {
     "pixels.item": 692.0,
     "pixels.tile": 35.3,
     "pixels.product": 1.32,
-    "pixels.odd": 2.0,
+    "pixels.odd": 10.0,
     "pixels.visit": 7.28,
     "pixels.unroll": 10.6,
     "pixels.stored": 163.0,
@@ -108,7 +108,7 @@ CONSTANTS: Final[dict[str, float]] = {
     "winograd.far_weights": 9.17,
     "winograd.far": 36.5,
     # A vector of samples or results that lie apart, on lattices. Not fitted.
-    "lattices.vector": 190.0,
+    "lattices.vector": 115.0,
     # --- FFT tiles -------------------------------------------------------------------------------------------------
     # A call; a vector of points: of a level of the tree, of the transpositions of a direction, of the product with
     # one channel, of a level for the weights, of a product whose spectra L2 does not hold; a vector of the arrays

@@ -102,8 +102,8 @@ def conv(
         "strict" makes of every result one sum in one order: the bias, then channel after channel, the taps of each in
         the order of memory. So its bits do not depend on batch, layout, channels out, on what else of an image is
         computed, nor on the CPU's level among those with a fused multiply-add. "default" may also take Winograd's
-        F(2, 3) and F(4, 3) for layers of 3 x 3 kernels, real or complex, in single or double precision, "fast" F(5, 3)
-        and F(6, 3) too; both may take Fourier transforms of tiles for large kernels.
+        F(2, 3) and F(4, 3) for layers of kernels of 3 x 3 to 6 x 6, real or complex, in single or double precision,
+        "fast" F(5, 3) and F(6, 3) too; both may take Fourier transforms of tiles for large kernels.
     max_workspace : int, optional
         Bytes of scratch memory that a thread may use, whatever the algorithm; if none can do with so few, the error
         says how many are needed. Counted is everything but operands and result, arrays made of them because their dtype
@@ -119,8 +119,8 @@ def conv(
         `Plan.explain` names and "strict" forbids. That of "fft" is within ``16 * eps * log2(n) * norm(x) * norm(w)``,
         with the 2-norms of a tile of n samples and of the kernel. That of "winograd" is within
         ``k * (channels + 40) * eps * max(|x|) * sum(|w|)``, where the sum is over the weights of its output
-        channel, every plane of a volume's kernel counts as that many channels, and k is 16 for F(2, 3), 176 for
-        F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3). Complex layers are real ones of twice the channels to it: the
+        channel, every square of 3 x 3 that covers a larger kernel counts as that many channels, and k is 16 for
+        F(2, 3), 176 for F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3). Complex layers are real ones of twice the channels to it: the
         bound then holds for the real and for the imaginary part, with ``2 * channels``, the largest part of x, and
         the magnitudes of both parts of w in the sum. On float32 data without structure its root mean square error is
         below 1e-6 of the output's standard deviation by default, and below 5e-6 with "fast", for any number of

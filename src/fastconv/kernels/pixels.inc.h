@@ -110,13 +110,15 @@ FC_INLINE void FC_ID(pixel_rows)(FC_T *dst, const FC_T *column, ptrdiff_t n, con
     }
     FC_UNROLL
     for (int r = 0; r < rows; r++) {
-        FC_T sum = dst[r * dst_pitch];
+        FC_T sums[FC_LANES];
+        *(FC_ID(vec_memory) *)sums = acc[r];
         FC_UNROLL
-        for (int i = 0; i < FC_LANES; i++)
-            sum += acc[r][i];
+        for (int half = FC_LANES / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; i++)
+                sums[i] += sums[i + half];
         for (ptrdiff_t i = k; i < n; i++)
-            sum += column[i] * weights[r * pitch + i];
-        dst[r * dst_pitch] = sum;
+            sums[0] += column[i] * weights[r * pitch + i];
+        dst[r * dst_pitch] += sums[0];
     }
 }
 

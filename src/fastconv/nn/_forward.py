@@ -122,7 +122,7 @@ def conv2d(
         For this call; `fastconv.get_num_threads` by default.
     algorithm : {"auto", "direct", "gemm", "winograd", "fft", "reference"}, default "auto"
     accuracy : {"default", "strict", "fast"}, default "default"
-        As in `fastconv.conv`: "strict" keeps to sums of products, which takes longer where kernels are 3 x 3.
+        As in `fastconv.conv`: "strict" keeps to sums of products, which takes longer for kernels of 3 x 3 to 6 x 6.
 
     Returns
     -------
