@@ -120,12 +120,12 @@ def conv(
         with the 2-norms of a tile of n samples and of the kernel. That of "winograd" is within
         ``k * (channels + 40) * eps * max(|x|) * sum(|w|)``, where the sum is over the weights of its output
         channel, every square of 3 x 3 that covers a larger kernel counts as that many channels, and k is 16 for
-        F(2, 3), 176 for F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3). Complex layers are real ones of twice the channels to it: the
-        bound then holds for the real and for the imaginary part, with ``2 * channels``, the largest part of x, and
-        the magnitudes of both parts of w in the sum. On float32 data without structure its root mean square error is
-        below 1e-6 of the output's standard deviation by default, and below 5e-6 with "fast", for any number of
-        channels. NaN and Inf reach exactly the outputs whose window holds them, where the zeros between inputs are no
-        part of a window.
+        F(2, 3), 176 for F(4, 3), 892 for F(5, 3) and 1565 for F(6, 3). Complex layers are real ones of twice the
+        channels to it: the bound then holds for the real and for the imaginary part, with ``2 * channels``, the
+        largest part of x, and the magnitudes of both parts of w in the sum. On float32 data without structure its root
+        mean square error is below 1e-6 of the output's standard deviation by default, and below 5e-6 with "fast", for
+        any number of channels. NaN and Inf reach exactly the outputs whose window holds them, where the zeros between
+        inputs are no part of a window.
 
     Raises
     ------
