@@ -197,6 +197,7 @@ static void fuzz_gemm(const fc_level *level) {
     t.weights = operand(k, t.channels * t.n_taps * columns, level->vector_bytes);
     t.bias = operand(k, columns, level->vector_bytes);
     t.writable = t.pixels + pick(0, 20);
+    t.ahead = pick(0, 1000);
     const ptrdiff_t way = pick(0, 2);
     t.pixel_pitch = way == 0 ? 1 : way == 1 ? larger(t.channels_out + pick(0, 3), 2) : pick(2, 4);
     t.channel_out_pitch = way == 0 ? t.writable + pick(0, 5) : way == 1 ? 1 : t.pixel_pitch * t.pixels + pick(0, 3);

@@ -21,6 +21,7 @@ cdef struct Scratch:
     ptrdiff_t *rows        # of a panel, which the taps of a channel go to
     TileMap map
     Outer outer
+    bint far_weights       # the plan holds the panels at hand
     ptrdiff_t weights_key  # the first output channel whose weights are packed
     # What the packed tile holds: its place in the image, and the image.
     ptrdiff_t y0, x0, outer_index, n, g

@@ -109,6 +109,7 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t channels_out
         ptrdiff_t writable
         ptrdiff_t gap
+        ptrdiff_t ahead
 
     ctypedef void fc_gemm(const fc_gemm_tile *tile) noexcept nogil
     ctypedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows,

@@ -94,7 +94,7 @@ cdef class Driver(Panels):
                           + scratch.outer.out_offset + scratch.y0 * self.phases_y * arrays.out.y
                           + scratch.x0 * self.phases_x * arrays.out.x)
         cdef fc_gemm_tile tile
-        tile.channel_pitch, tile.gap = self.channel_pitch, 0
+        tile.channel_pitch, tile.gap, tile.ahead = self.channel_pitch, 0, 0
         for p in range((channels_out + self.panel - 1) // self.panel):
             tile.bias = scratch.bias + p * self.panel * self.computed_bytes
             tile.channels_out = min(self.panel, channels_out - p * self.panel)

@@ -755,7 +755,7 @@ cdef class Driver(Geometry):
         tile.weights = scratch.patch_weights
         tile.bias = scratch.bias + p * self.panel * item
         tile.pixel_pitch, tile.channel_out_pitch, tile.channels_out = self.panel, 1, self.panel
-        tile.gap = 0
+        tile.gap = tile.ahead = 0
         for r in range(rows):
             self.gemm_row(&tile, scratch.patch + r * self.pitch * item, scratch.again, self.panel * item, columns)
             for x in range(columns):

@@ -179,6 +179,7 @@ typedef struct {
     ptrdiff_t pixels, channels_out;
     ptrdiff_t writable;
     ptrdiff_t gap;
+    ptrdiff_t ahead; /* bytes from a row of the panel to what is fetched meanwhile, wherever that is */
 } fc_gemm_tile;
 
 typedef void fc_gemm(const fc_gemm_tile *tile);

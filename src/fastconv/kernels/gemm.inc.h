@@ -98,6 +98,7 @@ FC_INLINE void FC_ID(gemm_pixels)(const fc_gemm_tile *tile, int pixels, int vect
     for (ptrdiff_t c = 0; c < tile->channels; c++, src += tile->channel_pitch) {
         for (ptrdiff_t t = 0; t < tile->n_taps; t++, weights += COLUMNS) {
             const FC_T *x = src + taps[t], *second = x + tile->gap;
+            __builtin_prefetch((const char *)weights + tile->ahead, 0, 2);
             FC_ID(vec) w[FC_GEMM_VECTORS];
             FC_UNROLL
             for (int v = 0; v < vectors; v++)
