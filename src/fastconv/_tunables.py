@@ -170,9 +170,8 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
 # --- implicit GEMM, pixels in the lanes ------------------------------------------------------------------------------
 
-# Output pixels of a tile, and products between two visits of a sum to memory. A panel of 160 x 48 samples, four lines
-# each where they are misaligned, stays in L1: 256 channels of 56 x 56 to 64, misaligned by 16 bytes, take 818 us with
-# 128 products at a time and 906 with 256.
+# Output pixels of a tile, and products between two visits of a sum to memory. A panel of 160 x 48 samples stays in L1:
+# 256 channels of 56 x 56 to 64 take 770 us with 128 products at a time and 810 with 256.
 PIXELS_TILE: Final = 512
 PIXELS_BLOCK: Final = 160
 
@@ -226,6 +225,11 @@ GRADIENT_SUM_BYTES: Final = 1024 * 1024
 GRADIENT_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
 # --- Winograd --------------------------------------------------------------------------------------------------------
+
+# The least and the most taps along an axis of the plane. The squares that cover other kernels hold too many zeros, or
+# are too many: from 64 channels of 28 x 28 to as many, 2 x 2 takes as long as by the implicit GEMM, 7 x 7 takes 2.7 ms
+# and 2.15 by that.
+WINOGRAD_SIDES: Final = (3, 6)
 
 # Bytes of a block: values at frequencies, and sums of a panel. Where all weights are kept beside them, L2 has to hold
 # both: 64 channels of 224 x 224 take 11.4 ms at 56 tiles, 13 ms at 224. Where weights are transformed again for every

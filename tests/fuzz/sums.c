@@ -243,7 +243,7 @@ static void fuzz_pixels(const fc_level *level) {
     t.packed_offsets = packed_offsets;
     if (t.channels_out >= level->pixels_rows && once_in(2))
         t.packed = fenced(((t.n_products - 1) * packed_pitch + wide) * item, item);
-    t.next = once_in(2) ? t.src : NULL;
+    t.next = t.src;
     calling("pixels");
     level->pixels[k](&t);
     for (ptrdiff_t i = 0; t.packed && i < t.n_products; i++) {

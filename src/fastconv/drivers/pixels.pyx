@@ -378,7 +378,7 @@ cdef class Driver(Geometry):
         tile.bias = arrays.bias + channel * self.computed_bytes if arrays.bias != NULL else NULL
         tile.accumulate = k > 0
         tile.dst_pitch, tile.channels_out = at.channel_pitch, n
-        tile.offsets, tile.packed, tile.packed_offsets, tile.next = self.offsets + k, NULL, scratch.steps, NULL
+        tile.offsets, tile.packed, tile.packed_offsets = self.offsets + k, NULL, scratch.steps
         if at.in_place:
             tile.offsets = scratch.in_place_steps
         elif self.unrolled or scratch.in_place:
@@ -400,6 +400,8 @@ cdef class Driver(Geometry):
                     tile.src = packed
                 else:
                     tile.src = at.src + line * at.src_pitch + start * self.computed_bytes
+                if not at.in_place:
+                    tile.next = tile.src
                 self.kernel(&tile)
         if at.odd:
             tile.offsets, tile.src = self.offsets + k, scratch.packed + self.packed_pixel(scratch, at.pixels)

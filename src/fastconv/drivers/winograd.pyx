@@ -701,7 +701,8 @@ cdef class Driver(Geometry):
                             row, channels // self.parts, width, reach)
 
     cdef void finish_lanes(self, const Arrays *arrays, Scratch *scratch, const Segment *segment, ptrdiff_t g,
-                           ptrdiff_t channel, ptrdiff_t channels, ptrdiff_t y, ptrdiff_t x, ptrdiff_t width, char *row) noexcept nogil:
+                           ptrdiff_t channel, ptrdiff_t channels, ptrdiff_t y, ptrdiff_t x, ptrdiff_t width,
+                           char *row) noexcept nogil:
         """Do what follows the sums on a row of results, a vector of output channels."""
         cdef fc_epilogue_tile tile = self.steps
         cdef const View *view = &arrays.residual

@@ -204,7 +204,7 @@ typedef struct {
     const ptrdiff_t *offsets;
     void *packed;  /* or NULL; only with at least pixels_rows output channels */
     const ptrdiff_t *packed_offsets;
-    const void *next;  /* src of a later tile with these offsets, which is fetched meanwhile, or NULL */
+    const void *next;  /* src of a later tile with these offsets, which is fetched meanwhile; src itself if there is none */
     ptrdiff_t n_products;
     const void *weights;
     ptrdiff_t weight_pitch;

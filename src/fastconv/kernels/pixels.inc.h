@@ -70,7 +70,7 @@ FC_INLINE ptrdiff_t FC_ID(pixels_rows)(const fc_pixels_tile *tile, FC_ID(samples
 FC_INLINE void FC_ID(pixels_wide)(const fc_pixels_tile *tile, int vectors) {
     /* Those that do not begin on a line reach into one more. */
     const ptrdiff_t lines = (FC_PIXELS_VECTORS * FC_LANES + LINE - 1) / LINE + 1;
-    FC_ID(samples) from = {tile->src, tile->next, tile->offsets, tile->next ? lines : 0};
+    FC_ID(samples) from = {tile->src, tile->next, tile->offsets, lines};
     ptrdiff_t first = 0;
     if (tile->packed) {
         first = FC_ID(pixels_rows)(tile, &from, first, FC_PIXELS_ROWS, vectors, 1);

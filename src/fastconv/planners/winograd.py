@@ -23,9 +23,7 @@ from ..drivers import levels, winograd
 from .tiles import COMPUTE, Choice, TilePlan, arrays_work, common, far_vectors, make_segments, packed_layout, too_large
 
 KERNEL = 3
-# The squares of other kernels hold too many zeros, or are too many: from 64 channels of 28 x 28 to as many, 2 x 2 takes
-# as long as by the implicit GEMM, 7 x 7 takes 2.7 ms, and 2.15 by that.
-LEAST, MOST = 3, 6
+LEAST, MOST = _tunables.WINOGRAD_SIDES
 ONE = Axis(1, 1, 1, 1, 1, 0, 0, "constant")
 
 
