@@ -77,6 +77,71 @@ def test_blocks_of_any_size_have_the_same_bits(level, monkeypatch, dtype):
                 assert_same_bits(run(x, w, bias, **options), whole)
 
 
+@pytest.fixture
+def copied(monkeypatch):
+    """Return a function that makes small layers go the way of large ones: from panels that are copied ahead."""
+
+    def set_sizes(tile, block_bytes):
+        monkeypatch.setattr(_tunables, "L1_BYTES", 0)
+        monkeypatch.setattr(_tunables, "PIXELS_COPIED_CHANNELS", 1)
+        monkeypatch.setattr(_tunables, "PIXELS_COPIED_TILE", tile)
+        monkeypatch.setattr(_tunables, "PIXELS_COPIED_BYTES", block_bytes)
+
+    return set_sizes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("tile", "block_bytes"), [(16, 1), (50, 2000), (100, 10**6)])
+def test_panels_that_are_copied_ahead(level, copied, dtype, tile, block_bytes):
+    copied(tile, block_bytes)
+    layers = (
+        ("NCHW", (2, 24, 9, 13), (70, 12, 1, 1), {"groups": 2}),
+        ("NCHW", (3, 33, 7, 7), (61, 33, 1, 1), {}),
+        ("NCHW", (1, 5, 1, 3), (9, 5, 1, 1), {}),
+        ("CNHW", (11, 2, 5, 8), (50, 11, 1, 1), {}),
+        ("NCDHW", (2, 7, 3, 4, 9), (13, 7, 1, 1, 1), {}),
+        ("NCW", (2, 1, 333), (3, 1, 1), {}),
+    )
+    for layout, x_shape, w_shape, options in layers:
+        x, w, bias = data(x_shape, dtype), data(w_shape, dtype, 1), data(w_shape[0], dtype, 2)
+        options = options | {"layout": layout}
+        expected = reference(x, w, bias, **options)
+        for threads in (1, 2, 3):
+            assert_same(run(x, w, bias, threads=threads, **options), expected)
+        assert_same(run(x, w, bias, accuracy="strict", **options), expected)
+        residual = data(expected.shape, dtype, 3)
+        assert_same(run(x, w, bias, residual=residual, **options), expected + residual)
+
+
+def test_copied_panels_have_the_same_bits(level, copied):
+    x, w = normal((2, 40, 9, 13)), normal((70, 40, 1, 1), seed=1)
+    whole = run(x, w, accuracy="strict")
+    for tile, block_bytes in ((16, 1), (50, 5000), (200, 10**6)):
+        copied(tile, block_bytes)
+        assert_same_bits(run(x, w, accuracy="strict"), whole)
+
+
+def test_a_tile_that_is_copied_ahead_keeps_nan_in_its_place(level, copied):
+    copied(50, 1000)
+    x, w = data((2, 20, 12, 11)), data((60, 20, 1, 1), seed=1)
+    expected = reference(x, w)
+    x[1, 3, 7, 4] = np.nan
+    out = run(x, w)
+    assert np.isnan(out[1, :, 7, 4]).all()
+    out[1, :, 7, 4] = expected[1, :, 7, 4]
+    assert_same(out, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(7, 7), (14, 14), (3, 6), (5, 7), (1, 3), (2, 1), (9, 2), (10, 13)])
+def test_few_pixels_behind_the_last_vector(level, dtype, sizes):
+    for channels, kernel in ((300, 1), (1100, 1), (40, 3)):
+        x, w = data((2, channels, *sizes), dtype), data((19, channels, kernel, kernel), dtype, 1)
+        bias = data(19, dtype, 2)
+        for options in ({"padding": "same"}, {"padding": "same", "stride": 2}):
+            assert_same(run(x, w, bias, **options), reference(x, w, bias, **options))
+
+
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_boundaries_paddings_and_groups(level, boundary):
     x, w, bias = data((2, 6, 9, 23)), data((8, 3, 3, 2), seed=1), data(8, seed=2)

@@ -170,10 +170,21 @@ GEMM_LIMIT_BYTES: Final = 3 * 1024 * 1024
 
 # --- implicit GEMM, pixels in the lanes ------------------------------------------------------------------------------
 
-# Output pixels of a tile, and products between two visits of a sum to memory. A panel of 160 x 48 samples stays in L1:
-# 256 channels of 56 x 56 to 64 take 770 us with 128 products at a time and 810 with 256.
+# Output pixels of a tile, and products between two visits of a sum to memory.
 PIXELS_TILE: Final = 512
 PIXELS_BLOCK: Final = 160
+
+# The same where a tile is copied while the one before is at work, and bytes of a block of it: L2 holds both and more.
+# 256 channels of 56 x 56 to 64 take 690 us at 192 to 336 pixels, 760 at 512.
+PIXELS_COPIED_TILE: Final = 336
+PIXELS_COPIED_BYTES: Final = 172 * 1024
+
+# Output channels from which that pays where all samples are in L2: 64 channels of 64 x 64 to 16 take 75 us in place,
+# 100 from panels.
+PIXELS_COPIED_CHANNELS: Final = 24
+
+# Products for each pixel that is summed across the lanes in the end, which takes as long as 30 of them.
+PIXELS_ODD_PRODUCTS: Final = 64
 
 # Output channels that are written at a time where results go to memory: more streams of stores than these are slower.
 # 5 channels of 127 x 127 to 216 with 1 x 1 take 2.0 ms with 32, 5.8 ms with all at once.

@@ -218,16 +218,61 @@ static void fuzz_gemm(const fc_level *level) {
     }
 }
 
+/* Where products find their samples: anywhere, or a pitch apart. */
+static const ptrdiff_t *pick_places(fc_pixels_tile *t, ptrdiff_t most) {
+    ptrdiff_t *offsets = table(t->n_products);
+    pick_offsets(offsets, t->n_products, most);
+    t->offsets = offsets;
+    if (once_in(2)) {
+        t->offsets = NULL;
+        t->pitch = pick(0, most);
+        for (ptrdiff_t i = 0; i < t->n_products; i++)
+            offsets[i] = i * t->pitch;
+    }
+    return offsets;
+}
+
+static ptrdiff_t farthest(const ptrdiff_t *offsets, ptrdiff_t n) {
+    ptrdiff_t last = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        last = larger(last, offsets[i]);
+    return last;
+}
+
+typedef struct {
+    void *dst;
+    char *wanted;
+    ptrdiff_t bytes;
+} ahead_work;
+
+/* Moves that write to places of their own, some of which may be made already. */
+static ahead_work pick_ahead(kind k, fc_ahead *ahead, ptrdiff_t lanes, ptrdiff_t vector_bytes) {
+    const ptrdiff_t item = size_of[k], moves = pick(1, 5), products = pick(1, 30), pitch = pick(0, 90);
+    fc_move *move = fenced(moves * (ptrdiff_t)sizeof(fc_move), sizeof(ptrdiff_t));
+    ptrdiff_t *offsets = table(products + FC_FAR);
+    for (ptrdiff_t i = 0; i < products + FC_FAR; i++)
+        offsets[i] = i * pitch;
+    for (ptrdiff_t i = 0; i < moves; i++)
+        move[i] = (fc_move){pick(0, 60), i * lanes};
+    const void *src = operand(k, (products - 1) * pitch + 60 + lanes, item);
+    ahead_work work = {.bytes = products * moves * vector_bytes};
+    work.dst = fenced(work.bytes, item), work.wanted = fenced(work.bytes, item);
+    for (ptrdiff_t i = 0; i < products; i++)
+        for (ptrdiff_t m = 0; m < moves; m++)
+            memcpy(work.wanted + (i * moves + m) * vector_bytes, (const char *)src + (offsets[i] + move[m].from) * item,
+                   (size_t)vector_bytes);
+    *ahead = (fc_ahead){{src, offsets, products, move, moves, work.dst, moves * lanes}, 0, (int)pick(0, 1)};
+    return work;
+}
+
 static void fuzz_pixels(const fc_level *level) {
     const kind k = any_real();
     const ptrdiff_t item = size_of[k], lanes = level->vector_bytes / item;
     fc_pixels_tile t = {.n_products = pick(1, 12), .accumulate = (int)pick(0, 1), .channels_out = pick(1, 20)};
     t.pixels = pick(1, level->pixels_vectors * lanes);
     const ptrdiff_t wide = larger(t.pixels, lanes);
-    ptrdiff_t *offsets = table(t.n_products);
-    const ptrdiff_t last = pick_offsets(offsets, t.n_products, 80);
-    t.offsets = offsets;
-    t.src = operand(k, last + wide, item);
+    const ptrdiff_t *offsets = pick_places(&t, 80);
+    t.src = operand(k, farthest(offsets, t.n_products) + wide, item);
     t.weight_pitch = t.n_products + pick(0, 4);
     t.weights = operand(k, (t.channels_out - 1) * t.weight_pitch + t.n_products, item);
     t.bias = once_in(2) ? operand(k, t.channels_out, item) : NULL;
@@ -236,19 +281,19 @@ static void fuzz_pixels(const fc_level *level) {
     t.dst = t.accumulate ? operand(k, size, item) : fenced(size * item, item);
     void *before = fenced(size * item, item);
     memcpy(before, t.dst, (size_t)(size * item));
-    ptrdiff_t *packed_offsets = table(t.n_products);
-    const ptrdiff_t packed_pitch = wide + pick(0, 3);
-    for (ptrdiff_t i = 0; i < t.n_products; i++)
-        packed_offsets[i] = i * packed_pitch;
-    t.packed_offsets = packed_offsets;
-    if (t.channels_out >= level->pixels_rows && once_in(2))
-        t.packed = fenced(((t.n_products - 1) * packed_pitch + wide) * item, item);
-    t.next = t.src;
+    fc_ahead ahead;
+    ahead_work work;
+    if (!t.offsets && once_in(2)) {
+        t.ahead = &ahead;
+        work = pick_ahead(k, &ahead, lanes, level->vector_bytes);
+    }
     calling("pixels");
     level->pixels[k](&t);
-    for (ptrdiff_t i = 0; t.packed && i < t.n_products; i++) {
-        for (ptrdiff_t p = 0; p < t.pixels; p++)
-            expect(t.packed, k, packed_offsets[i] + p, get(t.src, k, offsets[i] + p));
+    if (t.ahead) {
+        /* What is left is made at once. */
+        if (ahead.step.n_products > 0)
+            level->unroll[k](&ahead.step);
+        expect_bytes(work.dst, work.wanted, work.bytes);
     }
     for (ptrdiff_t o = 0; o < t.channels_out; o++) {
         for (ptrdiff_t p = 0; p < t.pixels; p++) {
@@ -262,27 +307,25 @@ static void fuzz_pixels(const fc_level *level) {
 
 static void fuzz_pixel(const fc_level *level) {
     const kind k = any_real();
-    const ptrdiff_t item = size_of[k];
-    fc_pixels_tile t = {.n_products = once_in(9) ? pick(1, 600) : pick(1, 40), .channels_out = pick(1, 20), .pixels = 1};
-    t.accumulate = (int)pick(0, 1);
-    ptrdiff_t *offsets = table(t.n_products);
-    t.src = operand(k, pick_offsets(offsets, t.n_products, 80) + 1, item);
-    t.offsets = offsets;
+    const ptrdiff_t item = size_of[k], lanes = level->vector_bytes / item;
+    fc_pixels_tile t = {.n_products = once_in(9) ? pick(1, 2000) : pick(1, 40), .channels_out = pick(1, 20)};
+    t.pixels = pick(1, lanes > 4 ? lanes / 4 : 1);
+    const ptrdiff_t *offsets = pick_places(&t, 80);
+    t.src = operand(k, farthest(offsets, t.n_products) + t.pixels, item);
     t.weight_pitch = t.n_products + pick(0, 4);
     t.weights = operand(k, (t.channels_out - 1) * t.weight_pitch + t.n_products, item);
     t.bias = once_in(2) ? operand(k, t.channels_out, item) : NULL;
-    t.dst_pitch = pick(1, 5);
-    const ptrdiff_t size = (t.channels_out - 1) * t.dst_pitch + 1;
-    t.dst = t.accumulate ? operand(k, size, item) : fenced(size * item, item);
-    void *before = fenced(size * item, item);
-    memcpy(before, t.dst, (size_t)(size * item));
+    t.dst_pitch = t.pixels + pick(0, 5);
+    t.dst = fenced(((t.channels_out - 1) * t.dst_pitch + t.pixels) * item, item);
     calling("pixel");
     level->pixel[k](&t);
     for (ptrdiff_t o = 0; o < t.channels_out; o++) {
-        number sum = t.accumulate ? get(before, k, o * t.dst_pitch) : t.bias ? get(t.bias, k, o) : zero();
-        for (ptrdiff_t i = 0; i < t.n_products; i++)
-            sum = plus_product(sum, get(t.src, k, offsets[i]), get(t.weights, k, o * t.weight_pitch + i));
-        expect(t.dst, k, o * t.dst_pitch, sum);
+        for (ptrdiff_t p = 0; p < t.pixels; p++) {
+            number sum = t.bias ? get(t.bias, k, o) : zero();
+            for (ptrdiff_t i = 0; i < t.n_products; i++)
+                sum = plus_product(sum, get(t.src, k, offsets[i] + p), get(t.weights, k, o * t.weight_pitch + i));
+            expect(t.dst, k, o * t.dst_pitch + p, sum);
+        }
     }
 }
 

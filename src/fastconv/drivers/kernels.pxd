@@ -114,24 +114,6 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_gemm(const fc_gemm_tile *tile) noexcept nogil
     ctypedef void fc_pack_panel(void *panel, const void *weights, ptrdiff_t row_pitch, ptrdiff_t rows,
                                 ptrdiff_t k_size) noexcept nogil
-    ctypedef struct fc_pixels_tile:
-        const void *src
-        const ptrdiff_t *offsets
-        void *packed
-        const ptrdiff_t *packed_offsets
-        const void *next
-        ptrdiff_t n_products
-        const void *weights
-        ptrdiff_t weight_pitch
-        const void *bias
-        int accumulate
-        void *dst
-        ptrdiff_t dst_pitch
-        ptrdiff_t pixels
-        ptrdiff_t channels_out
-
-    ctypedef void fc_pixels(const fc_pixels_tile *tile) noexcept nogil
-
     ctypedef struct fc_move:
         ptrdiff_t from_ "from"
         ptrdiff_t to
@@ -145,6 +127,30 @@ cdef extern from "fastconv.h" nogil:
         void *dst
         ptrdiff_t dst_pitch
 
+    enum:
+        FC_FAR
+
+    ctypedef struct fc_ahead:
+        fc_unroll step
+        ptrdiff_t made
+        int hurry
+
+    ctypedef struct fc_pixels_tile:
+        const void *src
+        const ptrdiff_t *offsets
+        ptrdiff_t pitch
+        ptrdiff_t n_products
+        const void *weights
+        ptrdiff_t weight_pitch
+        const void *bias
+        int accumulate
+        void *dst
+        ptrdiff_t dst_pitch
+        ptrdiff_t pixels
+        ptrdiff_t channels_out
+        fc_ahead *ahead
+
+    ctypedef void fc_pixels(const fc_pixels_tile *tile) noexcept nogil
     ctypedef void fc_unroll_pixels(const fc_unroll *step) noexcept nogil
 
     ctypedef struct fc_taps:

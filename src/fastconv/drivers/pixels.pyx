@@ -5,16 +5,18 @@ The output pixels of a tile are cut into lines, runs of neighbours both in the s
 panels, what one register tile takes::
 
     source of the products          line                     when
-    the input itself, then panels   the tile                 the kernel is one tap, samples follow each other
+    panels, copied from the input   the tile                 the kernel is one tap, samples follow each other
+    the input itself                the tile                 the same, with so few channels that L1 holds the tile
     packed tile                     the tile, or one row     rows follow each other in it, or are long
     panels, unrolled from the       the tile                 rows are short: their pixels are put side by side
     packed tile
 
-Panels are [panel][product][pixel]. From the input itself the first output channels of a tile pack them, while those
-after them fetch the next panel's samples: each channel's are on another page, which the hardware does not foresee.
+Panels are [panel][product][pixel]. The reduction is cut into blocks whose weights and samples stay in L2; sums go to
+memory between two of them, which changes none of their bits. What is copied from the input for a block of a tile, a
+stage, is copied between the products of the stage before, along the rows of the input: samples of a tile in another
+channel are on another page, and come from L3 as fast as the hardware can only if they are asked for long before.
 
-The reduction is cut into blocks whose weights and samples stay in L2; sums go to memory between two of them, which
-changes none of their bits. A result that is not laid out so, or not of the compute type, is summed in scratch memory.
+A result that is not laid out so, or not of the compute type, is summed in scratch memory.
 """
 
 cimport numpy as cnp
@@ -22,7 +24,7 @@ import numpy as np
 from libc.string cimport memset
 
 from fastconv import _tunables
-from fastconv.drivers.kernels cimport fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
+from fastconv.drivers.kernels cimport FC_FAR, fc_ahead, fc_move, fc_pixels, fc_pixels_tile, fc_unroll, fc_unroll_pixels
 from fastconv.drivers.threads cimport Region, Task, region_poll
 from fastconv.drivers.tile cimport Arrays, Done, Geometry, Outer, TileMap, View, lines
 
@@ -38,29 +40,36 @@ cdef struct Call:
     bint direct    # the result is written where it belongs
 
 
+# A tile: its image and group, and its place in them.
+cdef struct Tile:
+    ptrdiff_t n, g, outer, y0, x0, rows, width
+
+
 # One thread's part of the scratch memory, and the head of it.
 cdef struct Scratch:
     char *packed
     char *panels
+    char *coming          # panels that are made ahead
     char *sums
-    char *residual      # one row of it
-    ptrdiff_t *steps    # offsets of a block of products in a panel
-    ptrdiff_t *in_place_steps  # and in the input itself
+    char *residual        # one row of it
+    ptrdiff_t *in_place   # of all products in the input itself
     fc_move *moves
     TileMap map
     Outer outer
-    # The tile at hand, and what the packed tile holds: its place in the image, and the image.
-    ptrdiff_t rows, width
-    bint in_place
-    ptrdiff_t y0, x0, outer_index, n, g
+    Tile tile             # the one at hand, and in the packed tile
+    ptrdiff_t stage       # that the panels hold, and `coming`: tile * n_blocks + block
+    ptrdiff_t coming_stage
+    fc_ahead ahead
 
 
 # The lines of a tile, the distance from one to the next in bytes, and between channels of the result in elements.
-# `back` is how many pixels before a line vectors would have to begin to be aligned. `odd` is one more pixel behind the
-# panels, or none.
+# `back` is how many pixels before a line vectors would have to begin to be aligned. `odd` are a few pixels more behind
+# the panels.
 cdef struct Lines:
     ptrdiff_t count, pixels, odd, panels, back, src_pitch, dst_pitch, row_pitch, channel_pitch
-    bint in_place, packs  # src is the input itself, and is packed into panels on the way
+    bint direct     # the result is written where it belongs
+    bint in_place   # src is the input itself
+    bint copied     # and is copied into panels
     const char *src
     char *dst
 
@@ -69,9 +78,9 @@ cdef class Driver(Geometry):
     cdef fc_pixels *kernel
     cdef fc_pixels *pixel_kernel
     cdef fc_unroll_pixels *unroll_kernel
-    cdef ptrdiff_t wide, products, block, out_block, out_step, n_row_blocks, n_chunks, n_out_blocks, thread_bytes
-    cdef ptrdiff_t most_panels, most_pixels
-    cdef bint pointwise, joined, unrolled, one_order
+    cdef ptrdiff_t wide, products, block, out_block, out_step, n_row_blocks, n_chunks, n_out_blocks, n_blocks
+    cdef ptrdiff_t most_panels, most_pixels, most_odd, thread_bytes
+    cdef bint pointwise, joined, unrolled, copied
     cdef double work
     cdef const ptrdiff_t *offsets
     cdef object keep_offsets
@@ -87,7 +96,8 @@ cdef class Driver(Geometry):
         self.products = self.channels * self.taps
         self.block, self.out_block, self.out_step = plan.block, plan.out_block, plan.out_step
         self.pointwise, self.joined, self.unrolled = plan.pointwise, plan.joined, plan.unrolled
-        self.one_order = plan.one_order
+        self.copied, self.most_odd = plan.copied, plan.most_odd
+        self.n_blocks = (self.products + self.block - 1) // self.block
         self.n_chunks = (self.x.out + self.tile_columns - 1) // self.tile_columns
         self.n_row_blocks = (self.y.out + self.tile_rows - 1) // self.tile_rows
         self.n_out_blocks = (self.channels_out + self.out_block - 1) // self.out_block
@@ -96,9 +106,9 @@ cdef class Driver(Geometry):
         # One more where they begin before the first pixel.
         self.most_panels = (self.most_pixels + self.lanes - 1 + self.wide - 1) // self.wide
         self.thread_bytes = (
-            lines(sizeof(Scratch)) + self.packed_bytes() + self.panels_bytes() + self.sums_bytes()
+            lines(sizeof(Scratch)) + self.packed_bytes() + (1 + self.copied) * self.panels_bytes() + self.sums_bytes()
             + self.residual_bytes()
-            + 2 * lines(self.block * sizeof(ptrdiff_t)) + lines(self.most_moves() * sizeof(fc_move))
+            + self.in_place_bytes() + lines(self.most_moves() * sizeof(fc_move))
             + lines(self.map_bytes()) + lines(2 * self.outer_taps * sizeof(ptrdiff_t)))
 
     @property
@@ -155,22 +165,27 @@ cdef class Driver(Geometry):
                     ptrdiff_t stop) noexcept nogil:
         cdef Call *call = <Call *>of
         cdef Scratch *scratch = <Scratch *>memory
-        cdef ptrdiff_t item, rest, block, chunk, rows, outer, n
+        cdef Tile tile
+        cdef ptrdiff_t item
         for item in range(start, stop):
-            block = item % self.n_out_blocks
-            rest = item // self.n_out_blocks
-            chunk = rest % self.n_chunks
-            rest //= self.n_chunks
-            rows = rest % self.n_row_blocks
-            rest //= self.n_row_blocks
-            outer = rest % self.outer_outs
-            rest //= self.outer_outs
-            n = rest % self.batch
-            self.take_tile(call, scratch, n, rest // self.batch, outer, rows * self.tile_rows,
-                           chunk * self.tile_columns)
-            self.tile(call, region, thread, scratch, block * self.out_block)
+            tile = self.find(item // self.n_out_blocks)
+            self.take_tile(call, scratch, &tile)
+            self.tile(call, region, thread, scratch, item, stop)
             if region.stopped:
                 return
+
+    cdef Tile find(self, ptrdiff_t index) noexcept nogil:
+        """The tile of a number."""
+        cdef Tile tile
+        tile.x0 = index % self.n_chunks * self.tile_columns
+        index //= self.n_chunks
+        tile.y0 = index % self.n_row_blocks * self.tile_rows
+        index //= self.n_row_blocks
+        tile.outer = index % self.outer_outs
+        index //= self.outer_outs
+        tile.n, tile.g = index % self.batch, index // self.batch
+        tile.rows, tile.width = min(self.tile_rows, self.y.out - tile.y0), min(self.tile_columns, self.x.out - tile.x0)
+        return tile
 
     cdef void lay_out(self, void *of, char *memory) noexcept nogil:
         """Divide a thread's memory; what is packed in it then lasts from item to item."""
@@ -183,24 +198,23 @@ cdef class Driver(Geometry):
         at += self.packed_bytes()
         scratch.panels = at
         at += self.panels_bytes()
+        scratch.coming = at
+        at += self.panels_bytes() if self.copied else 0
         scratch.sums = at
         at += self.sums_bytes()
         scratch.residual = at
         at += self.residual_bytes()
-        scratch.steps = <ptrdiff_t *>at
-        at += lines(self.block * sizeof(ptrdiff_t))
-        scratch.in_place_steps = <ptrdiff_t *>at
-        at += lines(self.block * sizeof(ptrdiff_t))
+        scratch.in_place = <ptrdiff_t *>at
+        at += self.in_place_bytes()
         scratch.moves = <fc_move *>at
         at += lines(self.most_moves() * sizeof(fc_move))
         self.lay_out_map(at, &scratch.map)
         at += lines(self.map_bytes())
         scratch.outer.taps = <ptrdiff_t *>at
-        scratch.y0 = -1
+        scratch.tile.y0 = scratch.stage = scratch.coming_stage = -1
         self.clear_slack(scratch)
-        for k in range(self.block):
-            scratch.steps[k] = k * self.wide
-            scratch.in_place_steps[k] = k * (call.arrays.x.channel // self.computed_bytes)
+        for k in range(self.in_place_bytes() // <ptrdiff_t>sizeof(ptrdiff_t)):
+            scratch.in_place[k] = k * (call.arrays.x.channel // self.computed_bytes)
 
     cdef void clear_slack(self, const Scratch *scratch) noexcept nogil:
         """Zero what lies between the packed channels: a vector that holds fewer pixels than lanes reads it too, and
@@ -220,9 +234,13 @@ cdef class Driver(Geometry):
         return lines(self.channels * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
 
     cdef ptrdiff_t panels_bytes(self) noexcept nogil:
-        if not (self.unrolled or self.pointwise):
+        if not (self.unrolled or self.copied):
             return 0
         return lines(self.most_panels * self.block * self.wide * self.computed_bytes + self.level.vector_bytes)
+
+    cdef ptrdiff_t in_place_bytes(self) noexcept nogil:
+        # Some behind the last are looked up, to be fetched.
+        return lines((self.products + FC_FAR) * sizeof(ptrdiff_t)) if self.pointwise else 0
 
     cdef ptrdiff_t sums_bytes(self) noexcept nogil:
         return lines(self.out_block * self.sums_pitch() * self.computed_bytes)
@@ -237,65 +255,59 @@ cdef class Driver(Geometry):
         return (pixels + self.lanes - 1) // self.lanes * self.lanes
 
     cdef ptrdiff_t most_moves(self) noexcept nogil:
-        """Moves of a panel: the vectors that fill it, and one more for every row that begins in it."""
+        """Moves of a panel: the vectors that fill it, and one more for every row that begins in it; or of all panels."""
+        if self.copied:
+            return self.most_panels * self.level.pixels_vectors
         return self.level.pixels_vectors + self.wide // self.tile_columns + 2 if self.unrolled else 0
 
-    cdef void take_tile(self, Call *call, Scratch *scratch, ptrdiff_t n, ptrdiff_t g, ptrdiff_t outer, ptrdiff_t y0,
-                        ptrdiff_t x0) noexcept nogil:
+    cdef void take_tile(self, Call *call, Scratch *scratch, const Tile *tile) noexcept nogil:
         """Find a tile, and pack it, or as much of it as the tile before does not share."""
         cdef const Arrays *arrays = &call.arrays
-        cdef bint same_place = scratch.y0 == y0 and scratch.x0 == x0 and scratch.outer_index == outer
-        if same_place and scratch.n == n and scratch.g == g:
+        cdef const Tile *before = &scratch.tile
+        cdef bint same_place = before.y0 == tile.y0 and before.x0 == tile.x0 and before.outer == tile.outer
+        cdef bint packs = not self.in_place(call, tile)
+        if same_place and before.n == tile.n and before.g == tile.g:
             return
+        scratch.tile = tile[0]
         if not same_place:
-            scratch.rows, scratch.width = min(self.tile_rows, self.y.out - y0), min(self.tile_columns, self.x.out - x0)
-            scratch.in_place = call.in_place and self.fills_vectors(scratch.rows * scratch.width)
-            self.outer_start(arrays, outer, &scratch.outer)
-            if not scratch.in_place:
-                self.start_tile(arrays, y0, scratch.rows, x0, scratch.width, &scratch.map)
-        elif not scratch.in_place:
+            self.outer_start(arrays, tile.outer, &scratch.outer)
+            if packs:
+                self.start_tile(arrays, tile.y0, tile.rows, tile.x0, tile.width, &scratch.map)
+        elif packs:
             self.runs_only(&scratch.map)
-        scratch.y0, scratch.x0, scratch.outer_index, scratch.n, scratch.g = y0, x0, outer, n, g
-        if not scratch.in_place:
-            self.pack(arrays, self.image(arrays, scratch), g * self.channels, &scratch.outer, &scratch.map,
+        if packs:
+            self.pack(arrays, self.image(arrays, tile), tile.g * self.channels, &scratch.outer, &scratch.map,
                       scratch.packed)
 
-    cdef const char *image(self, const Arrays *arrays, const Scratch *scratch) noexcept nogil:
-        return arrays.x.data + scratch.n * arrays.x.batch + scratch.g * self.channels * arrays.x.channel
+    cdef bint in_place(self, const Call *call, const Tile *tile) noexcept nogil:
+        """Whether a tile is read where it is."""
+        return call.in_place and self.fills_vectors(tile.rows * tile.width)
 
-    cdef void tile(self, Call *call, Region *region, int thread, Scratch *scratch, ptrdiff_t first) noexcept nogil:
-        """A block of output channels, from `first` of the group on, on the tile at hand."""
-        cdef ptrdiff_t last = min(first + self.out_block, self.channels_out), k, o, n
+    cdef const char *image(self, const Arrays *arrays, const Tile *tile) noexcept nogil:
+        return arrays.x.data + tile.n * arrays.x.batch + tile.g * self.channels * arrays.x.channel
+
+    cdef void tile(self, Call *call, Region *region, int thread, Scratch *scratch, ptrdiff_t item,
+                   ptrdiff_t stop) noexcept nogil:
+        """A block of output channels of the tile at hand. Behind the item is another, if it is not `stop`."""
+        cdef ptrdiff_t first = item % self.n_out_blocks * self.out_block, k, o, n
+        cdef ptrdiff_t last = min(first + self.out_block, self.channels_out)
         cdef char *dst
-        cdef Lines at = self.lines_of(scratch)
-        cdef bint direct = call.direct and self.fills_vectors(at.pixels + at.odd)
-        # Vectors that cross lines of the cache cost as much as two.
-        if direct:
-            at.dst = (call.arrays.out.data + scratch.n * call.arrays.out.batch
-                      + (scratch.g * self.channels_out + first) * call.arrays.out.channel
-                      + scratch.outer.out_offset + scratch.y0 * call.arrays.out.y + scratch.x0 * call.arrays.out.x)
-            at.dst_pitch = at.row_pitch = call.arrays.out.y
-            at.channel_pitch = call.arrays.out.channel // self.computed_bytes
-            # Unrolled panels are aligned themselves.
-            if self.products <= FEW_PRODUCTS and not self.unrolled:
-                self.cut(&at, self.misaligned(at.dst, at.dst_pitch if at.count > 1 else 0, call.arrays.out.channel))
-        if scratch.in_place:
-            at.src = (self.image(&call.arrays, scratch) + scratch.outer.taps[1] + scratch.y0 * call.arrays.x.y
-                      + scratch.x0 * call.arrays.x.x)
+        cdef Lines at = self.lines_of(call, scratch, &scratch.tile, &scratch.outer, first)
         k = 0
         while k < self.products:
             if self.unrolled:
                 self.unroll(scratch, &at, k)
-            at.in_place = scratch.in_place
-            at.packs = scratch.in_place and last - first > self.level.pixels_rows
+            elif at.copied:
+                self.take_panels(call, scratch, &at, item // self.n_out_blocks, k)
+                self.look_ahead(call, scratch, &at, item, stop, k)
+            if at.odd and k == 0:
+                self.odd(call, scratch, &at, first, last - first)
             o = first
             while o < last:
                 n, dst = min(self.out_step, last - o), at.dst + (o - first) * at.channel_pitch * self.computed_bytes
                 self.panels(call, scratch, &at, k, o, n, dst)
-                if at.packs:
-                    at.in_place = at.packs = False
-                if k + self.block >= self.products and (self.has_epilogue or not direct):
-                    self.complete(call, scratch, &at, direct, o, n, dst)
+                if k + self.block >= self.products and (self.has_epilogue or not at.direct):
+                    self.complete(call, scratch, &at, o, n, dst)
                 if thread == 0:
                     region_poll(region)
                 if region.stopped:
@@ -303,25 +315,45 @@ cdef class Driver(Geometry):
                 o += self.out_step
             k += self.block
 
-    cdef Lines lines_of(self, const Scratch *scratch) noexcept nogil:
-        """The lines of the tile at hand, from the packed tile to the sums."""
+    cdef Lines lines_of(self, const Call *call, const Scratch *scratch, const Tile *tile, const Outer *outer,
+                        ptrdiff_t first) noexcept nogil:
+        """The lines of a tile, from the input or what it is packed in to the result or the sums, for output channels
+        from `first` on."""
+        cdef const Arrays *arrays = &call.arrays
         cdef Lines at
-        at.count, at.pixels, at.odd = 1, scratch.rows * scratch.width, 0
+        at.count, at.pixels, at.odd = 1, tile.rows * tile.width, 0
+        at.direct = call.direct and self.fills_vectors(at.pixels)
+        at.in_place = self.in_place(call, tile)
+        at.copied = self.copied and at.in_place
         if self.joined:
             at.odd = self.odd_pixels(at.pixels)
             at.pixels -= at.odd
         else:
-            at.count, at.pixels = scratch.rows, scratch.width
-        self.cut(&at, 0)
+            at.count, at.pixels = tile.rows, tile.width
         at.src, at.src_pitch = scratch.packed, self.pitch * self.computed_bytes
-        at.dst, at.dst_pitch = scratch.sums, self.round_up(scratch.width) * self.computed_bytes
-        at.row_pitch = scratch.width * self.computed_bytes if self.joined else at.dst_pitch
-        at.channel_pitch = self.sums_pitch()
+        if at.in_place:
+            at.src = self.image(arrays, tile) + outer.taps[1] + tile.y0 * arrays.x.y + tile.x0 * arrays.x.x
+        if not at.direct:
+            self.cut(&at, 0)
+            at.dst, at.dst_pitch = scratch.sums, self.round_up(tile.width) * self.computed_bytes
+            at.row_pitch = tile.width * self.computed_bytes if self.joined else at.dst_pitch
+            at.channel_pitch = self.sums_pitch()
+            return at
+        at.dst = (arrays.out.data + tile.n * arrays.out.batch + (tile.g * self.channels_out + first) * arrays.out.channel
+                  + outer.out_offset + tile.y0 * arrays.out.y + tile.x0 * arrays.out.x)
+        at.dst_pitch = at.row_pitch = arrays.out.y
+        at.channel_pitch = arrays.out.channel // self.computed_bytes
+        # Vectors that cross lines of the cache cost as much as two. Unrolled panels are aligned themselves.
+        if self.products <= FEW_PRODUCTS and not self.unrolled:
+            self.cut(&at, self.misaligned(at.dst, at.dst_pitch if at.count > 1 else 0, arrays.out.channel))
+        else:
+            self.cut(&at, 0)
         return at
 
     cdef ptrdiff_t odd_pixels(self, ptrdiff_t pixels) noexcept nogil:
-        """A pixel that would have a vector to itself is summed by another kernel."""
-        return pixels % self.lanes == 1 and not self.one_order
+        """Few pixels that would have a vector to themselves are summed by another kernel."""
+        cdef ptrdiff_t rest = pixels % self.lanes
+        return rest if rest <= self.most_odd else 0
 
     cdef bint fills_vectors(self, ptrdiff_t pixels) noexcept nogil:
         """Whether no vector of a line has lanes without a pixel, which are read and written too."""
@@ -342,6 +374,58 @@ cdef class Driver(Geometry):
         cdef ptrdiff_t size = self.level.vector_bytes
         return 0 if line % size or channel % size else <ptrdiff_t>(<size_t>first % <size_t>size) // self.computed_bytes
 
+    cdef void take_panels(self, const Call *call, Scratch *scratch, const Lines *at, ptrdiff_t tile,
+                          ptrdiff_t k) noexcept nogil:
+        """Make what is missing of the panels of a stage."""
+        cdef ptrdiff_t stage = tile * self.n_blocks + k // self.block
+        if scratch.stage == stage:
+            return
+        if scratch.coming_stage != stage:
+            self.begin_panels(call, scratch, at, stage, k)
+        if scratch.ahead.step.n_products > 0:
+            self.unroll_kernel(&scratch.ahead.step)
+        scratch.panels, scratch.coming = scratch.coming, scratch.panels
+        scratch.stage, scratch.ahead.step.n_products = stage, 0
+
+    cdef void look_ahead(self, const Call *call, Scratch *scratch, const Lines *at, ptrdiff_t item, ptrdiff_t stop,
+                         ptrdiff_t k) noexcept nogil:
+        """Begin the panels of the next stage, which are made while this one is at work."""
+        cdef ptrdiff_t next_tile = (item + 1) // self.n_out_blocks
+        cdef ptrdiff_t taps[2]
+        cdef Tile tile
+        cdef Outer outer
+        cdef Lines after
+        if k + self.block < self.products:
+            self.begin_panels(call, scratch, at, scratch.stage + 1, k + self.block)
+        elif item + 1 < stop and next_tile * self.n_blocks != scratch.stage:
+            tile, outer.taps = self.find(next_tile), taps
+            self.outer_start(&call.arrays, tile.outer, &outer)
+            after = self.lines_of(call, scratch, &tile, &outer, 0)
+            if after.copied:
+                self.begin_panels(call, scratch, &after, next_tile * self.n_blocks, 0)
+
+    cdef void begin_panels(self, const Call *call, Scratch *scratch, const Lines *at, ptrdiff_t stage,
+                           ptrdiff_t k) noexcept nogil:
+        """Say what has to be copied from the input into the panels of a stage."""
+        cdef fc_unroll *step = &scratch.ahead.step
+        cdef ptrdiff_t panel, start, stop, pixel
+        scratch.coming_stage, scratch.ahead.made = stage, 0
+        scratch.ahead.hurry = self.out_block < 2 * self.level.pixels_vectors * self.level.pixels_rows
+        step.src, step.offsets = at.src + k * call.arrays.x.channel, scratch.in_place
+        step.dst, step.dst_pitch = scratch.coming, self.wide
+        step.moves, step.n_moves = scratch.moves, 0
+        for panel in range(at.panels):
+            start, stop = self.panel_start(at, panel), self.panel_start(at, panel + 1)
+            pixel = start
+            while pixel < stop:
+                # The last vector of a panel ends with it.
+                scratch.moves[step.n_moves].from_ = max(min(pixel, stop - self.lanes), start)
+                scratch.moves[step.n_moves].to = (
+                    panel * self.block * self.wide + scratch.moves[step.n_moves].from_ - start)
+                step.n_moves += 1
+                pixel += self.lanes
+        step.n_products = min(self.block, self.products - k) if step.n_moves else 0
+
     cdef void unroll(self, const Scratch *scratch, const Lines *at, ptrdiff_t k) noexcept nogil:
         """Put the pixels of each panel side by side, for a block of products."""
         cdef fc_unroll step
@@ -353,11 +437,11 @@ cdef class Driver(Geometry):
             start, stop = self.panel_start(at, panel), self.panel_start(at, panel + 1)
             pixel, step.n_moves = start, 0
             while pixel < stop:
-                row = pixel // scratch.width
-                run = min((row + 1) * scratch.width, stop) - pixel
+                row = pixel // scratch.tile.width
+                run = min((row + 1) * scratch.tile.width, stop) - pixel
                 i = 0
                 while i < run:
-                    scratch.moves[step.n_moves].from_ = pixel + i + row * (self.pitch - scratch.width)
+                    scratch.moves[step.n_moves].from_ = pixel + i + row * (self.pitch - scratch.tile.width)
                     scratch.moves[step.n_moves].to = pixel + i - start
                     step.n_moves += 1
                     i += self.lanes
@@ -365,64 +449,67 @@ cdef class Driver(Geometry):
             step.dst = scratch.panels + panel * self.block * self.wide * self.computed_bytes
             self.unroll_kernel(&step)
 
-    cdef void panels(self, const Call *call, const Scratch *scratch, const Lines *at, ptrdiff_t k, ptrdiff_t first,
+    cdef void panels(self, const Call *call, Scratch *scratch, const Lines *at, ptrdiff_t k, ptrdiff_t first,
                      ptrdiff_t n, char *dst) noexcept nogil:
         """Some products of n output channels, for every panel of the tile."""
-        cdef const Arrays *arrays = &call.arrays
-        cdef ptrdiff_t channel = scratch.g * self.channels_out + first, line, panel, start, stop
-        cdef char *packed
+        cdef bint panelled = self.unrolled or at.copied
+        cdef const char *src = at.src
+        cdef ptrdiff_t line, panel, start, stop
         cdef fc_pixels_tile tile
-        tile.n_products = min(self.block, self.products - k)
-        tile.weights = arrays.w.data + channel * arrays.w.batch + k * self.computed_bytes
-        tile.weight_pitch = arrays.w.batch // self.computed_bytes
-        tile.bias = arrays.bias + channel * self.computed_bytes if arrays.bias != NULL else NULL
-        tile.accumulate = k > 0
+        self.start_sums(call, scratch, first, k, &tile)
+        tile.n_products, tile.accumulate = min(self.block, self.products - k), k > 0
         tile.dst_pitch, tile.channels_out = at.channel_pitch, n
-        tile.offsets, tile.packed, tile.packed_offsets = self.offsets + k, NULL, scratch.steps
-        if at.in_place:
-            tile.offsets = scratch.in_place_steps
-        elif self.unrolled or scratch.in_place:
-            tile.offsets = scratch.steps
+        tile.offsets, tile.pitch, tile.ahead = NULL, self.wide, &scratch.ahead if at.copied else NULL
+        if not panelled and self.taps == 1:
+            tile.pitch = call.arrays.x.channel // self.computed_bytes if at.in_place else self.channel_pitch
+            src += (self.offsets[0] + k * tile.pitch) * self.computed_bytes
+        elif not panelled:
+            tile.offsets = self.offsets + k
         for line in range(at.count):
             for panel in range(at.panels):
                 start, stop = self.panel_start(at, panel), self.panel_start(at, panel + 1)
                 tile.pixels = stop - start
                 tile.dst = dst + line * at.dst_pitch + start * self.computed_bytes
-                packed = scratch.panels + panel * self.block * self.wide * self.computed_bytes
-                if at.in_place:
-                    tile.src = at.src + k * arrays.x.channel + start * self.computed_bytes
-                    # That of the next panel; behind the last, of the next block of products, or the tile below.
-                    tile.next = at.src + k * arrays.x.channel + stop * self.computed_bytes
-                    if panel == at.panels - 1 and k + self.block < self.products:
-                        tile.next = at.src + (k + self.block) * arrays.x.channel
-                    tile.packed = packed if at.packs else NULL
-                elif self.unrolled or scratch.in_place:
-                    tile.src = packed
+                if panelled:
+                    tile.src = scratch.panels + panel * self.block * self.wide * self.computed_bytes
                 else:
-                    tile.src = at.src + line * at.src_pitch + start * self.computed_bytes
-                if not at.in_place:
-                    tile.next = tile.src
+                    tile.src = src + line * at.src_pitch + start * self.computed_bytes
                 self.kernel(&tile)
-        if at.odd:
-            tile.offsets, tile.src = self.offsets + k, scratch.packed + self.packed_pixel(scratch, at.pixels)
-            if scratch.in_place:
-                tile.offsets = scratch.in_place_steps
-                tile.src = at.src + k * arrays.x.channel + at.pixels * self.computed_bytes
-            tile.dst = dst + at.pixels * self.computed_bytes
-            self.pixel_kernel(&tile)
 
-    cdef ptrdiff_t packed_pixel(self, const Scratch *scratch, ptrdiff_t pixel) noexcept nogil:
+    cdef void odd(self, const Call *call, const Scratch *scratch, const Lines *at, ptrdiff_t first,
+                  ptrdiff_t n) noexcept nogil:
+        """All products of n output channels for the few pixels behind the panels."""
+        cdef fc_pixels_tile tile
+        self.start_sums(call, scratch, first, 0, &tile)
+        tile.n_products, tile.pixels = self.products, at.odd
+        tile.dst, tile.dst_pitch, tile.channels_out = at.dst + at.pixels * self.computed_bytes, at.channel_pitch, n
+        if at.in_place:
+            tile.src, tile.offsets = at.src + at.pixels * self.computed_bytes, scratch.in_place
+        else:
+            tile.src, tile.offsets = scratch.packed + self.packed_pixel(&scratch.tile, at.pixels), self.offsets
+        self.pixel_kernel(&tile)
+
+    cdef void start_sums(self, const Call *call, const Scratch *scratch, ptrdiff_t first, ptrdiff_t k,
+                         fc_pixels_tile *tile) noexcept nogil:
+        """Where the weights of output channels from `first` on are, from product k on, and what their sums start from."""
+        cdef const Arrays *arrays = &call.arrays
+        cdef ptrdiff_t channel = scratch.tile.g * self.channels_out + first
+        tile.weights = arrays.w.data + channel * arrays.w.batch + k * self.computed_bytes
+        tile.weight_pitch = arrays.w.batch // self.computed_bytes
+        tile.bias = arrays.bias + channel * self.computed_bytes if arrays.bias != NULL else NULL
+
+    cdef ptrdiff_t packed_pixel(self, const Tile *tile, ptrdiff_t pixel) noexcept nogil:
         """Where a pixel of a joined tile is in the packed tile, in bytes."""
-        return (pixel + pixel // scratch.width * (self.pitch - scratch.width)) * self.computed_bytes
+        return (pixel + pixel // tile.width * (self.pitch - tile.width)) * self.computed_bytes
 
-    cdef void complete(self, const Call *call, const Scratch *scratch, const Lines *at, bint direct, ptrdiff_t first,
-                       ptrdiff_t n, char *values) noexcept nogil:
+    cdef void complete(self, const Call *call, const Scratch *scratch, const Lines *at, ptrdiff_t first, ptrdiff_t n,
+                       char *values) noexcept nogil:
         """Finish and store the sums of n output channels, as far as they are not."""
+        cdef const Tile *tile = &scratch.tile
         cdef Done done
-        done.n, done.channel, done.y0, done.x0 = (
-            scratch.n, scratch.g * self.channels_out + first, scratch.y0, scratch.x0)
-        done.channels, done.rows, done.columns = n, scratch.rows, scratch.width
-        done.values, done.staged, done.row = values, not direct, scratch.residual
+        done.n, done.channel, done.y0, done.x0 = tile.n, tile.g * self.channels_out + first, tile.y0, tile.x0
+        done.channels, done.rows, done.columns = n, tile.rows, tile.width
+        done.values, done.staged, done.row = values, not at.direct, scratch.residual
         done.channel_pitch, done.row_pitch = at.channel_pitch * self.computed_bytes, at.row_pitch
         done.column_pitch = self.computed_bytes
         self.finish(&call.arrays, &scratch.outer, &done)

@@ -5,18 +5,26 @@
  * it: no weights are packed, and results are stored without a transposition.
  */
 
-#define LINE ((ptrdiff_t)(64 / sizeof(FC_T)))
+/* One product of the register tile. */
+FC_INLINE void FC_ID(pixels_step)(FC_ID(vec) acc[FC_PIXELS_ROWS][FC_PIXELS_VECTORS], const FC_T *src,
+                                  const FC_T *const *weights, ptrdiff_t k, ptrdiff_t last, int rows, int vectors) {
+    FC_ID(vec) x[FC_PIXELS_VECTORS];
+    FC_UNROLL
+    for (int v = 0; v < vectors; v++)
+        x[v] = FC_ID(load)(src + (v < vectors - 1 ? v * FC_LANES : last));
+    FC_UNROLL
+    for (int r = 0; r < rows; r++) {
+        const FC_T weight = weights[r][k];
+        FC_UNROLL
+        for (int v = 0; v < vectors; v++)
+            acc[r][v] += x[v] * weight;
+    }
+}
 
-/* Where a register tile reads its samples, and the next ones, of each of which it fetches one line of the cache. */
-typedef struct {
-    const FC_T *src, *next;
-    const ptrdiff_t *offsets;
-    ptrdiff_t lines; /* that are not fetched yet */
-} FC_ID(samples);
-
-/* Output channels from `first` on; returns the one after them. The last vector is moved back, to end with the pixels. */
-FC_INLINE ptrdiff_t FC_ID(pixels_rows)(const fc_pixels_tile *tile, FC_ID(samples) *from, ptrdiff_t first, int rows,
-                                       int vectors, int packs) {
+/* Output channels from `first` on; returns the one after them. The last vector is moved back, to end with the pixels. A
+ * move is made before every product, or every second; 0: none. */
+FC_INLINE ptrdiff_t FC_ID(pixels_rows)(const fc_pixels_tile *tile, ptrdiff_t first, int rows, int vectors, int looks_up,
+                                       int every) {
     FC_ID(vec) acc[FC_PIXELS_ROWS][FC_PIXELS_VECTORS];
     const ptrdiff_t last = tile->pixels < FC_LANES ? 0 : tile->pixels - FC_LANES;
     FC_T *dst = (FC_T *)tile->dst + first * tile->dst_pitch;
@@ -35,25 +43,39 @@ FC_INLINE ptrdiff_t FC_ID(pixels_rows)(const fc_pixels_tile *tile, FC_ID(samples
     FC_UNROLL
     for (int r = 0; r < rows; r++)
         w[r] = weights + r * tile->weight_pitch;
-    const FC_T *next = from->lines > 0 ? from->next : tile->src;
-    for (ptrdiff_t k = 0; k < tile->n_products; k++) {
-        const FC_T *src = from->src + from->offsets[k];
-        FC_ID(vec) x[FC_PIXELS_VECTORS];
-        FC_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            const ptrdiff_t at = v < vectors - 1 ? v * FC_LANES : last;
-            x[v] = FC_ID(load)(src + at);
-            if (packs)
-                *(FC_ID(vec_memory) *)((FC_T *)tile->packed + tile->packed_offsets[k] + at) = x[v];
-        }
-        __builtin_prefetch(next + tile->offsets[k], 0, 2);
-        FC_UNROLL
-        for (int r = 0; r < rows; r++) {
-            const FC_T weight = w[r][k];
+    const FC_T *src = tile->src;
+    const ptrdiff_t n = tile->n_products, pitch = tile->pitch, *offsets = tile->offsets;
+    ptrdiff_t k = 0;
+    /* The moves of one product of `ahead` at a time. */
+    while (every && k + every <= n && tile->ahead->step.n_products > 0) {
+        fc_unroll *step = &tile->ahead->step;
+        const fc_move *move = step->moves + tile->ahead->made, *end = step->moves + step->n_moves;
+        const FC_T *from = (const FC_T *)step->src + step->offsets[0];
+        const ptrdiff_t far = step->offsets[FC_FAR] - step->offsets[0];
+        FC_T *to = step->dst;
+        if (end - move > (n - k) / every)
+            end = move + (n - k) / every;
+        for (; move < end; move++) {
+            *(FC_ID(vec_memory) *)(to + move->to) = FC_ID(load)(from + move->from);
+            __builtin_prefetch(from + move->from + far, 0, 2);
             FC_UNROLL
-            for (int v = 0; v < vectors; v++)
-                acc[r][v] += x[v] * weight;
+            for (int i = 0; i < every; i++, k++, src += pitch)
+                FC_ID(pixels_step)(acc, src, w, k, last, rows, vectors);
         }
+        tile->ahead->made = move - step->moves;
+        if (tile->ahead->made == step->n_moves) {
+            tile->ahead->made = 0;
+            step->n_products--;
+            step->offsets++;
+            step->dst = to + step->dst_pitch;
+        }
+    }
+    if (looks_up) {
+        for (; k < n; k++)
+            FC_ID(pixels_step)(acc, src + offsets[k], w, k, last, rows, vectors);
+    } else {
+        for (; k < n; k++, src += pitch)
+            FC_ID(pixels_step)(acc, src, w, k, last, rows, vectors);
     }
     FC_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -61,86 +83,105 @@ FC_INLINE ptrdiff_t FC_ID(pixels_rows)(const fc_pixels_tile *tile, FC_ID(samples
         for (int v = 0; v < vectors; v++)
             *(FC_ID(vec_memory) *)(dst + r * tile->dst_pitch + (v < vectors - 1 ? v * FC_LANES : last)) = acc[r][v];
     }
-    from->next += LINE;
-    from->lines--;
     return first + rows;
 }
 
 /* What does not fill the register tile's rows goes through halves of it. */
-FC_INLINE void FC_ID(pixels_wide)(const fc_pixels_tile *tile, int vectors) {
-    /* Those that do not begin on a line reach into one more. */
-    const ptrdiff_t lines = (FC_PIXELS_VECTORS * FC_LANES + LINE - 1) / LINE + 1;
-    FC_ID(samples) from = {tile->src, tile->next, tile->offsets, lines};
+FC_INLINE void FC_ID(pixels_wide)(const fc_pixels_tile *tile, int vectors, int looks_up) {
     ptrdiff_t first = 0;
-    if (tile->packed) {
-        first = FC_ID(pixels_rows)(tile, &from, first, FC_PIXELS_ROWS, vectors, 1);
-        from.src = tile->packed, from.offsets = tile->packed_offsets;
-    }
+    while (!looks_up && tile->ahead && tile->ahead->step.n_products > 0 && first + FC_PIXELS_ROWS <= tile->channels_out)
+        first = tile->ahead->hurry ? FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS, vectors, 0, 1)
+                                   : FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS, vectors, 0, 2);
     while (first + FC_PIXELS_ROWS <= tile->channels_out)
-        first = FC_ID(pixels_rows)(tile, &from, first, FC_PIXELS_ROWS, vectors, 0);
+        first = FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS, vectors, looks_up, 0);
     if (FC_PIXELS_ROWS > 4 && first + 4 <= tile->channels_out)
-        first = FC_ID(pixels_rows)(tile, &from, first, FC_PIXELS_ROWS > 4 ? 4 : 1, vectors, 0);
+        first = FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS > 4 ? 4 : 1, vectors, looks_up, 0);
     if (FC_PIXELS_ROWS > 2 && first + 2 <= tile->channels_out)
-        first = FC_ID(pixels_rows)(tile, &from, first, FC_PIXELS_ROWS > 2 ? 2 : 1, vectors, 0);
+        first = FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS > 2 ? 2 : 1, vectors, looks_up, 0);
     if (first < tile->channels_out)
-        FC_ID(pixels_rows)(tile, &from, first, 1, vectors, 0);
+        FC_ID(pixels_rows)(tile, first, 1, vectors, looks_up, 0);
 }
 
 static void FC_ID(pixels)(const fc_pixels_tile *tile) {
     switch ((tile->pixels + FC_LANES - 1) / FC_LANES) {
-    case 1: FC_ID(pixels_wide)(tile, 1); break;
-    case 2: FC_ID(pixels_wide)(tile, 2); break;
-    case 3: FC_ID(pixels_wide)(tile, 3); break;
+    case 1: tile->offsets ? FC_ID(pixels_wide)(tile, 1, 1) : FC_ID(pixels_wide)(tile, 1, 0); break;
+    case 2: tile->offsets ? FC_ID(pixels_wide)(tile, 2, 1) : FC_ID(pixels_wide)(tile, 2, 0); break;
+    case 3: tile->offsets ? FC_ID(pixels_wide)(tile, 3, 1) : FC_ID(pixels_wide)(tile, 3, 0); break;
     }
 }
 
-/* Products of some output channels, summed in the lanes, and then across them. */
-FC_INLINE void FC_ID(pixel_rows)(FC_T *dst, const FC_T *column, ptrdiff_t n, const FC_T *weights, ptrdiff_t pitch,
-                                 ptrdiff_t dst_pitch, int rows) {
-    FC_ID(vec) acc[FC_PIXELS_ROWS];
-    FC_UNROLL
-    for (int r = 0; r < rows; r++)
-        acc[r] = (FC_ID(vec)){0};
-    ptrdiff_t k = 0;
-    for (; k + FC_LANES <= n; k += FC_LANES) {
-        const FC_ID(vec) x = FC_ID(load)(column + k);
-        FC_UNROLL
-        for (int r = 0; r < rows; r++)
-            acc[r] += x * FC_ID(load)(weights + r * pitch + k);
-    }
+/* Products that are copied side by side for each of the few pixels, 16 KiB. */
+#define SOME 1024
+#define FEW (FC_LANES > 4 ? FC_LANES / 4 : 1)
+
+/* Some products of the output channels from `first` on, summed in the lanes, and then across them. */
+FC_INLINE ptrdiff_t FC_ID(few_rows)(const fc_pixels_tile *tile, FC_T columns[FEW][SOME], ptrdiff_t k, ptrdiff_t n,
+                                    ptrdiff_t first, int rows, int pixels) {
+    const FC_T *weights = (const FC_T *)tile->weights + first * tile->weight_pitch + k;
+    FC_T *dst = (FC_T *)tile->dst + first * tile->dst_pitch;
+    FC_ID(vec) acc[FC_PIXELS_ROWS][FEW];
     FC_UNROLL
     for (int r = 0; r < rows; r++) {
-        FC_T sums[FC_LANES];
-        *(FC_ID(vec_memory) *)sums = acc[r];
         FC_UNROLL
-        for (int half = FC_LANES / 2; half > 0; half /= 2)
-            for (int i = 0; i < half; i++)
-                sums[i] += sums[i + half];
-        for (ptrdiff_t i = k; i < n; i++)
-            sums[0] += column[i] * weights[r * pitch + i];
-        dst[r * dst_pitch] += sums[0];
+        for (int p = 0; p < pixels; p++)
+            acc[r][p] = (FC_ID(vec)){0};
     }
+    ptrdiff_t i = 0;
+    for (; i + FC_LANES <= n; i += FC_LANES) {
+        FC_ID(vec) w[FC_PIXELS_ROWS];
+        FC_UNROLL
+        for (int r = 0; r < rows; r++)
+            w[r] = FC_ID(load)(weights + r * tile->weight_pitch + i);
+        FC_UNROLL
+        for (int p = 0; p < pixels; p++) {
+            const FC_ID(vec) x = FC_ID(load)(columns[p] + i);
+            FC_UNROLL
+            for (int r = 0; r < rows; r++)
+                acc[r][p] += x * w[r];
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        for (int p = 0; p < pixels; p++) {
+            FC_T sums[FC_LANES];
+            *(FC_ID(vec_memory) *)sums = acc[r][p];
+            FC_UNROLL
+            for (int half = FC_LANES / 2; half > 0; half /= 2)
+                for (int j = 0; j < half; j++)
+                    sums[j] += sums[j + half];
+            for (ptrdiff_t j = i; j < n; j++)
+                sums[0] += columns[p][j] * weights[r * tile->weight_pitch + j];
+            dst[r * tile->dst_pitch + p] += sums[0];
+        }
+    }
+    return first + rows;
 }
 
-/* An image of 7 x 7 is three vectors of sixteen and this. Its samples are copied side by side, some at a time. */
-static void FC_ID(pixel)(const fc_pixels_tile *tile) {
-    enum { SOME = 256 };
-    FC_T column[SOME], *dst = tile->dst;
-    const FC_T *weights = tile->weights, *src = tile->src;
-    if (!tile->accumulate)
-        for (ptrdiff_t o = 0; o < tile->channels_out; o++)
-            dst[o * tile->dst_pitch] = tile->bias ? ((const FC_T *)tile->bias)[o] : 0;
+FC_INLINE void FC_ID(few)(const fc_pixels_tile *tile, int pixels) {
+    const int rows = pixels > 2 && FC_PIXELS_ROWS > 1 ? FC_PIXELS_ROWS / 2 : FC_PIXELS_ROWS;
+    FC_T columns[FEW][SOME], *dst = tile->dst;
+    for (ptrdiff_t o = 0; o < tile->channels_out; o++)
+        for (int p = 0; p < pixels; p++)
+            dst[o * tile->dst_pitch + p] = tile->bias ? ((const FC_T *)tile->bias)[o] : 0;
     for (ptrdiff_t k = 0; k < tile->n_products; k += SOME) {
         const ptrdiff_t n = tile->n_products - k < SOME ? tile->n_products - k : SOME;
         for (ptrdiff_t i = 0; i < n; i++)
-            column[i] = src[tile->offsets[k + i]];
+            for (int p = 0; p < pixels; p++)
+                columns[p][i] = ((const FC_T *)tile->src)[(tile->offsets ? tile->offsets[k + i] : (k + i) * tile->pitch) + p];
         ptrdiff_t o = 0;
-        for (; o + FC_PIXELS_ROWS <= tile->channels_out; o += FC_PIXELS_ROWS)
-            FC_ID(pixel_rows)(dst + o * tile->dst_pitch, column, n, weights + o * tile->weight_pitch + k,
-                              tile->weight_pitch, tile->dst_pitch, FC_PIXELS_ROWS);
-        for (; o < tile->channels_out; o++)
-            FC_ID(pixel_rows)(dst + o * tile->dst_pitch, column, n, weights + o * tile->weight_pitch + k,
-                              tile->weight_pitch, tile->dst_pitch, 1);
+        while (o + rows <= tile->channels_out)
+            o = FC_ID(few_rows)(tile, columns, k, n, o, rows, pixels);
+        while (o < tile->channels_out)
+            o = FC_ID(few_rows)(tile, columns, k, n, o, 1, pixels);
+    }
+}
+
+/* An image of 7 x 7 is three vectors of sixteen and one pixel, 14 x 14 is twelve and four. */
+static void FC_ID(pixel)(const fc_pixels_tile *tile) {
+    switch (tile->pixels) {
+    case 1: FC_ID(few)(tile, 1); break;
+    case 2: FC_ID(few)(tile, FEW > 1 ? 2 : 1); break;
+    case 3: FC_ID(few)(tile, FEW > 2 ? 3 : 1); break;
+    case 4: FC_ID(few)(tile, FEW > 3 ? 4 : 1); break;
     }
 }
 
@@ -153,4 +194,5 @@ static void FC_ID(unroll)(const fc_unroll *step) {
     }
 }
 
-#undef LINE
+#undef SOME
+#undef FEW

@@ -39,7 +39,8 @@ class PixelsPlan(TilePlan):
     pointwise: bool
     joined: bool  # a line of neighbouring pixels is the tile, not one of its rows
     unrolled: bool
-    one_order: bool  # of the products of every pixel
+    copied: bool  # into panels, where samples could be read in place
+    most_odd: int  # pixels behind whole vectors that are summed with products in the lanes
 
     def describe(self, channels: int) -> str:
         """Return the tiles in words."""
@@ -52,6 +53,34 @@ def is_pointwise(problem: ConvProblem) -> bool:
     if places[-1] - places[0] != len(places) - 1:
         return False
     return all(axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0 for axis in problem.axes)
+
+
+def rows_that_fill(rows: int, width: int, most: int, wide: int) -> int:
+    """Return the rows of a tile, half of `most` to all of it, with which the tiles have the fewest panels."""
+
+    def panels(count: int) -> int:
+        whole, rest = divmod(rows, count)
+        return whole * -(-count * width // wide) + -(-rest * width // wide)
+
+    most = max(min(rows, most), 1)
+    return min(range(most, most // 2, -1), key=panels)
+
+
+def pays_to_copy(problem: ConvProblem) -> bool:
+    """Return whether samples are worth being copied into panels, which takes that they are far or read often."""
+    item = problem.dtype.itemsize
+    near = problem.x_size * item <= _tunables.NEAR_BYTES
+    if near and problem.channels_out < _tunables.PIXELS_COPIED_CHANNELS:
+        return False
+    return problem.taps * _tunables.PIXELS_TILE * item > _tunables.L1_BYTES
+
+
+def odd_pixels(problem: ConvProblem, lanes: int, width: int) -> int:
+    """Return how many pixels behind the last whole vector are summed with products in the lanes."""
+    if problem.accuracy == "strict":
+        return 0
+    paid = problem.taps // _tunables.PIXELS_ODD_PRODUCTS
+    return min(max(min(lanes // 4, paid), 1), width, lanes - 1)
 
 
 def plan_pixels(problem: ConvProblem, level: str) -> Choice:
@@ -73,9 +102,12 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
     lanes = sizes["vector_bytes"] // item
     wide = sizes["pixels_vectors"] * lanes
     rows, columns = make_segments(y, lanes), make_segments(x, lanes)
-    tile_columns = equal_share(x.out, _tunables.PIXELS_TILE, wide)
-    most_rows = 1 if tile_columns < x.out else max(_tunables.PIXELS_TILE // max(x.out, 1), 1)
-    tile_rows = equal_share(y.out, most_rows, 1)
+    pointwise = is_pointwise(problem)
+    copied = pointwise and pays_to_copy(problem)
+    most_pixels = _tunables.PIXELS_COPIED_TILE if copied else _tunables.PIXELS_TILE
+    tile_columns = equal_share(x.out, most_pixels, wide)
+    most_rows = 1 if tile_columns < x.out else max(most_pixels // max(x.out, 1), 1)
+    tile_rows = rows_that_fill(y.out, x.out, most_rows, wide) if copied else equal_share(y.out, most_rows, 1)
 
     def packed_bytes(tile_rows: int, tile_columns: int) -> int:
         layout = packed_layout(rows, columns, tile_rows, tile_columns, outer_taps, lanes=1)
@@ -89,7 +121,10 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
         return Choice("gemm", refusal=f"one tile of {problem.taps} products an output is too large for the cache")
 
     contiguous = tile_rows == 1 or (x.k == 1 and tile_columns == x.out)
-    block = equal_share(problem.taps, _tunables.PIXELS_BLOCK, 1)
+    block = _tunables.PIXELS_BLOCK
+    if copied:
+        block = _tunables.PIXELS_COPIED_BYTES // (min(tile_rows * tile_columns, _tunables.PIXELS_COPIED_TILE) * item)
+    block = equal_share(problem.taps, block, 1)
     # Rows that do not fill their vectors are worth being put side by side, if enough output channels share that.
     of_rows = y.out * -(-x.out // lanes) * problem.channels_out
     of_tiles = -(-y.out * x.out // lanes) * (problem.channels_out + _tunables.PIXELS_UNROLL_STEPS)
@@ -100,7 +135,6 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
     column_offsets = layout["column_base"][columns.segment] + columns.offset
     taps = np.arange(outer_taps)[:, None, None] * layout["outer_pitch"] + row_offsets[:, None] + column_offsets
     offsets = np.arange(problem.channels)[:, None] * layout["channel_pitch"] + taps.reshape(-1)
-    pointwise = is_pointwise(problem)
     items = problem.batch * problem.groups * math.prod(axis.out for axis in axes[:-2])
     items *= -(-y.out // tile_rows) * -(-x.out // tile_columns)
     sums = tile_rows * -(-tile_columns // lanes) * lanes * item
@@ -125,7 +159,8 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
         pointwise=pointwise,
         joined=contiguous or unrolled,
         unrolled=unrolled,
-        one_order=problem.accuracy == "strict",
+        copied=copied,
+        most_odd=odd_pixels(problem, lanes, x.out) if contiguous or unrolled else 0,
     )
     work = work_of(problem, level, tiles, layout)
     return Choice.of("gemm, lanes = pixels", pixels.Driver(problem, tiles), tiles, work)
@@ -140,7 +175,7 @@ def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str
     # Lines of pixels, and the register tiles along them; a tile that is not joined has a line for each of its rows.
     lines = tiles if plan.joined else y.out * -(-x.out // plan.tile_columns)
     line = y.out * x.out / max(lines, 1)
-    odd = plan.joined and not plan.one_order and line % lanes == 1
+    odd = line % lanes if line % lanes <= plan.most_odd else 0
     vectors = -(-(line - odd) // lanes)
     panels = -(-vectors // sizes["pixels_vectors"])
     blocks = -(-problem.taps // plan.block)
@@ -156,7 +191,7 @@ def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str
         "pixels.item": images * tiles,
         "pixels.tile": images * lines * panels * blocks * (len(rows) + out_steps),
         "pixels.product": images * lines * panels * steps * problem.taps,
-        "pixels.odd": images * lines * odd * problem.channels_out * (problem.taps / lanes + 2 * blocks),
+        "pixels.odd": images * lines * odd * problem.channels_out * (problem.taps / lanes + 2),
         "pixels.visit": images * lines * vectors * problem.channels_out * blocks,
     }
     if plan.unrolled:
