@@ -932,10 +932,57 @@ def test_a_second_call_takes_the_short_lane(level, dtype):
                 ours(x, first, **options)
                 for same, w in ((x, first), (others, second), (others[::-1], second[:, ::-1])):
                     np.testing.assert_array_equal(ours(same, w, **options), theirs(same, w, **options))
-            known = lane.run(others, second, None, ("reflect", (0.0).hex(), 0, None), None)
+            known = lane.run(others, second, None, ("reflect", ((0.0).hex(),), 0, None), None)
             np.testing.assert_array_equal(known, theirs(others, second))
-            assert lane.run(others, second, None, ("reflect", (1.0).hex(), 0, None), None) is None
-            assert lane.run(others[1:], second, None, ("reflect", (0.0).hex(), 0, None), None) is None
+            assert lane.run(others, second, None, ("reflect", ((1.0).hex(),), 0, None), None) is None
+            assert lane.run(others[1:], second, None, ("reflect", ((0.0).hex(),), 0, None), None) is None
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64", "complex128"])
+def test_second_calls_of_filters_along_axes(level, dtype):
+    """What is remembered serves other images of the shape and dtype, and other weights, and nothing else."""
+    images = [image((9, 14), dtype, seed) for seed in range(3)]
+    images += [images[1][::-1, ::-1], images[2][:8], images[0].real.astype(np.float32)]
+    calls = [
+        (name, options)
+        for name, ways in {
+            "gaussian_filter": ({"sigma": 1.5}, {"sigma": 1.5, "order": 1}, {"sigma": (1.0, 2.0)}),
+            "gaussian_filter1d": ({"sigma": 1.5}, {"sigma": 1.5, "axis": 0}, {"sigma": 1.5, "truncate": 2.0}),
+            "uniform_filter": ({"size": 3}, {"size": 2, "origin": -1}, {"size": 3, "mode": "wrap"}),
+            "uniform_filter1d": ({"size": 3}, {"size": 3, "axis": 0}, {"size": 3, "mode": "constant", "cval": 2.0}),
+            "sobel": ({}, {"axis": 0}, {"mode": "constant", "cval": 1.0}),
+            "prewitt": ({}, {"axis": 0}, {"mode": "nearest"}),
+            "laplace": ({}, {"mode": "mirror"}),
+            "gaussian_laplace": ({"sigma": 1.0}, {"sigma": 1.0, "mode": "wrap"}),
+            "gaussian_gradient_magnitude": ({"sigma": 1.0}, {"sigma": 2.0}),
+            "correlate1d": ({"weights": [1.0, 2, 4]}, {"weights": [1.0, 2, 5]}, {"weights": [1, 2, 5]}),
+            "convolve1d": ({"weights": [1.0, 2, 4]}, {"weights": [1.0, 2, 4], "axis": 0}, {"weights": [3, 2, 4]}),
+        }.items()
+        for options in ways
+    ]
+    before = {}
+    for threads in (None, 1):
+        for number, x in enumerate(images):
+            for call, (name, options) in enumerate(calls):
+                result = getattr(ndimage, name)(x, **options, threads=threads)
+                assert not np.shares_memory(result, x)
+                if threads is None:
+                    # The first of its kind, from the long way.
+                    for lane in ndimage._lanes:
+                        lane.clear()
+                    before[number, call] = getattr(ndimage, name)(x, **options)
+                assert_same(result, before[number, call])
+
+
+def test_a_second_call_refuses_what_the_first_would():
+    x = image((9, 14), "float64")
+    for _ in range(2):
+        ndimage.uniform_filter1d(x, 3)
+        for wrong in ({"threads": 0}, {"threads": 1.0}, {"mode": "nowhere"}, {"axis": 2}, {"origin": 2}):
+            with pytest.raises((ValueError, TypeError)):
+                ndimage.uniform_filter1d(x, 3, **wrong)
+        with pytest.raises((ValueError, TypeError)):
+            ndimage.uniform_filter1d(x, 3.5)
 
 
 def test_what_depends_on_the_weights_is_not_remembered():

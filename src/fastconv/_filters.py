@@ -169,12 +169,7 @@ def correlate_axes(
     x: np.ndarray, passes: Sequence[Pass], dtype: np.dtype[Any], threads: int | None = None
 ) -> np.ndarray:
     """Correlate along one axis after the other."""
-    steps = tuple(
-        (p.axis, p.weights.tobytes(), p.weights.dtype, p.lo, p.boundary, *_scalar(p.fill_value)) for p in passes
-    )
-    remember = sum(p.weights.nbytes for p in passes) <= _tunables.REMEMBERED_BYTES
-    make = _plan_axes if remember else _plan_axes.__wrapped__
-    plan = make(x.shape, x.dtype, dtype, steps, levels.current())
+    plan = plan_passes(x, passes, dtype)
     if plan is not None:
         return plan.run(x, threads)
     result = x
@@ -187,10 +182,19 @@ def correlate_axes(
     return result if passes else as_result(x.copy(), dtype)
 
 
+def plan_passes(x: np.ndarray, passes: Sequence[Pass], dtype: np.dtype[Any]) -> AxesPlan | None:
+    """Plan `correlate_axes` of such an array, or return None where that takes N-D correlations."""
+    steps = tuple(
+        (p.axis, p.weights.tobytes(), p.weights.dtype, p.lo, p.boundary, *_scalar(p.fill_value)) for p in passes
+    )
+    remember = sum(p.weights.nbytes for p in passes) <= _tunables.REMEMBERED_BYTES
+    make = _plan_axes if remember else _plan_axes.__wrapped__
+    return make(x.shape, x.dtype, dtype, steps, levels.current())
+
+
 def box_axes(x: np.ndarray, boxes: Sequence[Box], dtype: np.dtype[Any], threads: int | None = None) -> np.ndarray:
     """Average over boxes, along one axis after the other; work that hardly grows with the size."""
-    steps = tuple((b.axis, b.size, None, b.lo, b.boundary, *_scalar(b.fill_value)) for b in boxes)
-    plan = _plan_axes(x.shape, x.dtype, dtype, steps, levels.current())
+    plan = plan_boxes(x, boxes, dtype)
     if plan is not None:
         return plan.run(x, threads)
     # Sums of integers are exact, and so is their mean where it is an integer, which a product with 1 / size is not.
@@ -202,12 +206,18 @@ def box_axes(x: np.ndarray, boxes: Sequence[Box], dtype: np.dtype[Any], threads:
     return result if boxes else as_result(x.copy(), dtype)
 
 
+def plan_boxes(x: np.ndarray, boxes: Sequence[Box], dtype: np.dtype[Any]) -> AxesPlan | None:
+    """Plan `box_axes` of such an array, or return None where that takes correlations."""
+    steps = tuple((b.axis, b.size, None, b.lo, b.boundary, *_scalar(b.fill_value)) for b in boxes)
+    return _plan_axes(x.shape, x.dtype, dtype, steps, levels.current())
+
+
 def _scalar(value: Any) -> tuple[bytes, np.dtype[Any]]:
     array = np.asarray(value)
     return array.tobytes(), array.dtype
 
 
-class _AxesPlan(NamedTuple):
+class AxesPlan(NamedTuple):
     """Passes over arrays of one shape and dtype, ready to run; arrays are seen without axes of one sample."""
 
     x_dtype: np.dtype[Any]
@@ -235,7 +245,7 @@ class _AxesPlan(NamedTuple):
 @lru_cache(maxsize=1024)
 def _plan_axes(
     shape: tuple[int, ...], x_dtype: np.dtype[Any], dtype: np.dtype[Any], steps: tuple[Any, ...], level: str
-) -> _AxesPlan | None:
+) -> AxesPlan | None:
     """Plan passes, each an axis, its weights or the size of its box, their dtype or None, lo, boundary and fill."""
     kept = [i for i in range(len(shape)) if shape[i] != 1 or any(step[0] == i for step in steps)]
     weights = [None if step[2] is None else np.frombuffer(step[1], step[2]) for step in steps]
@@ -257,7 +267,7 @@ def _plan_axes(
         passes.append(AxisPass(at, spec, taps, _as_lanes(fill, narrow).astype(lanes.dtype).tobytes()))
     seen = tuple(shape[i] for i in kept)
     stages = plan_stages(seen, native, lanes, dtype, passes, level)
-    return _AxesPlan(native, dtype, seen, stages, needs_contiguous(seen, passes))
+    return AxesPlan(native, dtype, seen, stages, needs_contiguous(seen, passes))
 
 
 def _as_lanes(values: Any, dtype: np.dtype[Any]) -> np.ndarray:

@@ -62,8 +62,8 @@ Array = NDArray[Any]
 
 _BACKWARDS = slice(None, None, -1)
 
-# Of correlate and of convolve.
-_lanes = Lane(), Lane()
+# Of what correlates, what convolves, and of filters that make their own weights.
+_lanes = Lane(), Lane(), Lane()
 
 
 def correlate(
@@ -339,9 +339,8 @@ def gaussian_filter(
     >>> ndimage.gaussian_filter(np.array([0, 0, 100, 100]), 1, order=1)
     array([10, 36, 36, 10])
     """
-    x = args.as_input(input)
-    passes = geometry.gaussian_passes(x.ndim, x.dtype.kind == "c", sigma, order, mode, cval, truncate, radius, axes)
-    return _along_axes(_correlate_axes, x, passes, output, threads)
+    options = (sigma, order, mode, cval, truncate, radius, axes)
+    return _along_axes(input, _correlate_axes, geometry.gaussian_passes, options, output, threads)
 
 
 def gaussian_filter1d(
@@ -396,11 +395,8 @@ def gaussian_filter1d(
     >>> ndimage.gaussian_filter1d(np.array([0.0, 0, 1, 0, 0]), 1, radius=1).round(4)
     array([0.    , 0.2741, 0.4519, 0.2741, 0.    ])
     """
-    x = args.as_input(input)
-    passes = geometry.gaussian_pass_of_axis(
-        x.ndim, x.dtype.kind == "c", sigma, axis, order, mode, cval, truncate, radius
-    )
-    return _along_axes(_correlate_axes, x, passes, output, threads, promotes=True)
+    options = (sigma, axis, order, mode, cval, truncate, radius)
+    return _along_axes(input, _correlate_axes, geometry.gaussian_pass_of_axis, options, output, threads, promotes=True)
 
 
 def uniform_filter(
@@ -455,9 +451,8 @@ def uniform_filter(
     array([       nan,        nan,        nan, 5.        , 7.        ,
            8.33333333])
     """
-    x = args.as_input(input)
-    boxes = geometry.boxes(x.ndim, x.dtype.kind == "c", size, mode, cval, origin, axes)
-    return _along_axes(_box_axes, x, boxes, output, threads, promotes=True)
+    options = (size, mode, cval, origin, axes)
+    return _along_axes(input, _box_axes, geometry.boxes, options, output, threads, promotes=True)
 
 
 def uniform_filter1d(
@@ -505,9 +500,8 @@ def uniform_filter1d(
     >>> ndimage.uniform_filter1d(np.array([2.0, 8, 0, 4, 1]), 2, mode="constant")
     array([1. , 5. , 4. , 2. , 2.5])
     """
-    x = args.as_input(input)
-    boxes = geometry.box_of_axis(x.ndim, x.dtype.kind == "c", size, axis, mode, cval, origin)
-    return _along_axes(_box_axes, x, boxes, output, threads, promotes=True)
+    options = (size, axis, mode, cval, origin)
+    return _along_axes(input, _box_axes, geometry.box_of_axis, options, output, threads, promotes=True)
 
 
 def sobel(
@@ -557,9 +551,8 @@ def sobel(
     array([[ 0, 36, 36,  0],
            [ 0, 36, 36,  0]])
     """
-    x = args.as_input(input)
-    passes = geometry.slope_passes(x.ndim, x.dtype.kind == "c", "sobel", axis, mode, cval)
-    return _along_axes(_correlate_axes, x, passes, output, threads)
+    options = ("sobel", axis, mode, cval)
+    return _along_axes(input, _correlate_axes, geometry.slope_passes, options, output, threads)
 
 
 def prewitt(
@@ -601,9 +594,8 @@ def prewitt(
     array([[ 0, 27, 27,  0],
            [ 0, 27, 27,  0]])
     """
-    x = args.as_input(input)
-    passes = geometry.slope_passes(x.ndim, x.dtype.kind == "c", "prewitt", axis, mode, cval)
-    return _along_axes(_correlate_axes, x, passes, output, threads)
+    options = ("prewitt", axis, mode, cval)
+    return _along_axes(input, _correlate_axes, geometry.slope_passes, options, output, threads)
 
 
 def laplace(
@@ -652,9 +644,8 @@ def laplace(
            [ 1, -4,  1],
            [ 0,  1,  0]])
     """
-    x = args.as_input(input)
-    terms = geometry.laplace_terms(x.ndim, x.dtype.kind == "c", mode, cval, axes)
-    return _along_axes(_sum_of, x, terms, output, threads)
+    options = (mode, cval, axes)
+    return _along_axes(input, _sum_of, geometry.laplace_terms, options, output, threads)
 
 
 def gaussian_laplace(
@@ -714,9 +705,8 @@ def gaussian_laplace(
     >>> ndimage.gaussian_laplace(image, 1)[2].round(3)
     array([ 0.055, -0.096, -0.318, -0.096,  0.055])
     """
-    x = args.as_input(input)
-    terms = geometry.gaussian_laplace_terms(x.ndim, x.dtype.kind == "c", sigma, mode, cval, truncate, radius, axes)
-    return _along_axes(_sum_of, x, terms, output, threads)
+    options = (sigma, mode, cval, truncate, radius, axes)
+    return _along_axes(input, _sum_of, geometry.gaussian_laplace_terms, options, output, threads)
 
 
 def gaussian_gradient_magnitude(
@@ -776,9 +766,8 @@ def gaussian_gradient_magnitude(
     >>> ndimage.gaussian_gradient_magnitude(image, 1)[2].round(3)
     array([0.013, 0.122, 0.364, 0.363, 0.108])
     """
-    x = args.as_input(input)
-    terms = geometry.gaussian_gradient_terms(x.ndim, x.dtype.kind == "c", sigma, mode, cval, truncate, radius, axes)
-    return _along_axes(_magnitude_of, x, terms, output, threads)
+    options = (sigma, mode, cval, truncate, radius, axes)
+    return _along_axes(input, _magnitude_of, geometry.gaussian_gradient_terms, options, output, threads)
 
 
 def _correlate(
@@ -790,57 +779,103 @@ def _correlate(
         if known is not None:
             return known
     x, w = args.as_input(input), args.as_weights(weights)
-    given = w
     is_complex = x.dtype.kind == "c"
     shape, lo, boundary, fill_value = geometry.kernel_geometry(x.ndim, is_complex, *options, flip, *w.shape)
     target = args.target_of(output, x, is_complex or w.dtype.kind == "c", promotes=True)
-    w = w[(_BACKWARDS,) * w.ndim] if flip else w.conj() if w.dtype.kind == "c" else w
+    dtype = target.work
+
+    def filtered(x: Array, w: Array, threads: int | None) -> Array:
+        w = w[(_BACKWARDS,) * w.ndim] if flip else w.conj() if w.dtype.kind == "c" else w
+        return _apply(_filters.correlate, x, w.reshape(shape), dtype, lo, boundary, fill_value, threads)
+
     if not x.size:
         return _nothing_to_filter(x, target, threads)
     # An axis for an image that has none.
-    image, w = x if x.ndim else x.reshape(1), w if w.shape == shape else w.reshape(shape)
-    result = _apply(_filters.correlate, image, w, target.work, lo, boundary, fill_value, threads)
-    if call is not None and image is x and target.work == x.dtype:
-        again = _filters.repeat(x, w, lo, boundary, fill_value, (_BACKWARDS,) * given.ndim if flip else None)
-        if again is not None:
-            _lanes[flip].remember_call(x, given, call, again)
+    result = filtered(x if x.ndim else x.reshape(1), w, threads)
+    if call is not None and x.ndim and dtype == x.dtype:
+        backwards = (_BACKWARDS,) * w.ndim if flip else None
+        again = _filters.repeat(x, w.reshape(shape), lo, boundary, fill_value, backwards)
+        _lanes[flip].remember_call(x, w, call, again or filtered)
     return target.take(result if x.ndim else result.reshape(()))
 
 
 def _short_call(output: Any, options: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Return the options of a call that may be remembered, equal only to those of the same call."""
-    mode, cval, origin, axes = options
-    return (mode, cval.hex(), origin, axes) if output is None and type(cval) is float else None
+    if output is not None:
+        return None
+    return tuple([(option.hex(),) if type(option) is float else option for option in options])
 
 
 def _correlate1d(
     input: ArrayLike, weights: ArrayLike, output: Any, options: tuple[Any, ...], threads: int | None, *, flip: bool
 ) -> Array:
+    call = _short_call(output, ("line", *options))
+    if call is not None:
+        known: Array | None = _lanes[flip].run(input, weights, None, call, threads)
+        if known is not None:
+            return known
     x, w = args.as_input(input), args.as_weights(weights)
     is_complex = x.dtype.kind == "c"
     axis, lo, boundary, fill_value = geometry.line_geometry(x.ndim, is_complex, *options, flip, *w.shape)
     target = args.target_of(output, x, is_complex or w.dtype.kind == "c", promotes=True)
-    w = w[_BACKWARDS] if flip else w.conj() if w.dtype.kind == "c" else w
+    dtype = target.work
+
+    def passes_of(w: Array) -> tuple[_filters.Pass]:
+        w = w[_BACKWARDS] if flip else w.conj() if w.dtype.kind == "c" else w
+        return (_filters.Pass(axis, w, lo, boundary, fill_value),)
+
     if not x.size:
         return _nothing_to_filter(x, target, threads)
-    step = _filters.Pass(axis, w, lo, boundary, fill_value)
-    return target.take(_apply(_filters.correlate_axes, x, (step,), target.work, threads))
+    result = _apply(_filters.correlate_axes, x, passes_of(w), dtype, threads)
+    if call is not None and dtype == x.dtype and dtype.kind != "b":
+        plan, planned = _filters.plan_passes(x, passes_of(w), dtype), w.tobytes()
+
+        def again(image: Array, weights: Array, threads: int | None) -> Array:
+            if plan is not None and weights.tobytes() == planned:
+                return plan.run(image, threads)
+            return _filters.correlate_axes(image, passes_of(weights), dtype, threads)
+
+        _lanes[flip].remember_call(x, w, call, again)
+    return target.take(result)
 
 
 def _along_axes(
+    input: ArrayLike,
     filter_axes: Callable[..., Array],
-    x: Array,
-    steps: tuple[Any, ...],
+    steps_of: Callable[..., tuple[Any, ...]],
+    options: tuple[Any, ...],
     output: Any,
     threads: int | None,
     promotes: bool = False,
 ) -> Array:
-    """Apply passes, boxes or terms; an image that there are none for is copied."""
+    """Apply the passes, boxes or terms that options stand for; an image that there are none for is copied."""
+    call = _short_call(output, (steps_of.__name__, *options))
+    if call is not None:
+        known: Array | None = _lanes[2].run(input, None, None, call, threads)
+        if known is not None:
+            return known
+    x = args.as_input(input)
     is_complex = x.dtype.kind == "c"
+    steps = steps_of(x.ndim, is_complex, *options)
     target = args.target_of(output, x, is_complex if steps or (is_complex and promotes) else None, promotes)
     if not (steps and x.size):
         return _nothing_to_filter(x, target, threads)
-    return target.take(filter_axes(x, steps, target.work, threads))
+    result = filter_axes(x, steps, target.work, threads)
+    if call is not None and target.work == x.dtype and x.dtype.kind != "b":
+        _lanes[2].remember_call(x, None, call, _again(filter_axes, x, steps))
+    return target.take(result)
+
+
+def _again(filter_axes: Callable[..., Array], x: Array, steps: Any) -> Callable[[Array, Any, int | None], Array]:
+    """Return what filters arrays like x into their own dtype."""
+    dtype, plan = x.dtype, None
+    if filter_axes is _box_axes:
+        plan = _filters.plan_boxes(x, steps, dtype)
+    elif filter_axes is _correlate_axes:
+        plan = _filters.plan_passes(x, _passes_for(x, steps, dtype), dtype)
+    if plan is not None:
+        return lambda image, _, threads: plan.run(image, threads)
+    return lambda image, _, threads: filter_axes(image, steps, dtype, threads)
 
 
 def _nothing_to_filter(x: Array, target: args.Target, threads: int | None) -> Array:
@@ -861,8 +896,12 @@ def _box_axes(x: Array, boxes: tuple[_filters.Box, ...], dtype: np.dtype[Any], t
 
 
 def _correlate_axes(x: Array, passes: geometry.Passes, dtype: np.dtype[Any], threads: int | None) -> Array:
+    return _apply(_filters.correlate_axes, x, _passes_for(x, passes, dtype), dtype, threads)
+
+
+def _passes_for(x: Array, passes: geometry.Passes, dtype: np.dtype[Any]) -> tuple[_filters.Pass, ...]:
     single = dtype.char in "fF" and x.dtype.char in geometry.SINGLE
-    return _apply(_filters.correlate_axes, x, passes.single if single else passes, dtype, threads)
+    return passes.single if single else passes
 
 
 def _sum_of(x: Array, terms: tuple[geometry.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:

@@ -28,7 +28,7 @@ class Lane:
         x: Any,
         w: Any,
         options: tuple[Any, ...],
-        function: Callable[[np.ndarray, np.ndarray, int | None], np.ndarray],
+        function: Callable[[np.ndarray, Any, int | None], np.ndarray],
     ) -> None: ...
     def clear(self) -> None: ...
 

@@ -212,13 +212,14 @@ cdef class Lane:
     cdef bytes key(self, object x, object w, object bias):
         cdef cnp.npy_intp numbers[3 * (MAX_AXES + 2)]
         cdef int n
-        if not plain(x) or not plain(w):
+        if not plain(x) or not (w is None or plain(w)):
             return None
         # Drivers read the bias as one contiguous, aligned row.
         if bias is not None and not (plain(bias) and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>bias)):
             return None
         n = describe(x, numbers)
-        n += describe(w, numbers + n)
+        if w is not None:
+            n += describe(w, numbers + n)
         if bias is not None:
             n += describe(bias, numbers + n)
         return PyBytes_FromStringAndSize(<char *>numbers, n * sizeof(cnp.npy_intp))
@@ -268,7 +269,7 @@ cdef class Lane:
         self.keep(x, w, None, options, entry)
 
     def remember_call(self, object x, object w, tuple options, object function):
-        """Keep a function of x, w and threads that returns the result of such a call."""
+        """Keep a function of x, w and threads that returns the result of such a call; w may be None in all of them."""
         cdef Entry entry = Entry()
         entry.function = function
         self.keep(x, w, None, options, entry)
