@@ -150,10 +150,12 @@ def kind_of(task: Task, axis: int, symmetric: bool) -> str:
     """Return what happens along an axis.
 
     "summed", "x" or "w" where only that operand has samples, "both" where their samples meet one by one. If both have
-    one, it does not matter which of them is the kernel: "summed".
+    one, it does not matter which of them is the kernel: "summed". A short axis alone is it too: a driver is called
+    sooner than NumPy's product.
     """
     n, k, part = task.x_shape[axis], task.w_shape[axis], task.parts[axis]
-    if n == k == 1:
+    short = len(task.parts) == 1 and max(n, k) <= _tunables.SHORT_PRODUCT
+    if n == k == 1 or (short and symmetric and part is not None):
         return "summed"
     if part is None:
         return "x" if k == 1 else "w" if n == 1 else "both"

@@ -792,18 +792,28 @@ def _correlate(
         return _nothing_to_filter(x, target, threads)
     # An axis for an image that has none.
     result = filtered(x if x.ndim else x.reshape(1), w, threads)
-    if call is not None and x.ndim and dtype == x.dtype:
+    if call is not None and x.ndim and _takes_all(target, call):
         backwards = (_BACKWARDS,) * w.ndim if flip else None
-        again = _filters.repeat(x, w.reshape(shape), lo, boundary, fill_value, backwards)
+        again = _filters.repeat(x, w.reshape(shape), lo, boundary, fill_value, backwards) if dtype == x.dtype else None
         _lanes[flip].remember_call(x, w, call, again or filtered)
     return target.take(result if x.ndim else result.reshape(()))
 
 
 def _short_call(output: Any, options: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Return the options of a call that may be remembered, equal only to those of the same call."""
-    if output is not None:
+    if isinstance(output, type) and issubclass(output, np.generic):
+        output = np.dtype(output).char
+    elif output is not None:
         return None
-    return tuple([(option.hex(),) if type(option) is float else option for option in options])
+    return (output, *[(option.hex(),) if type(option) is float else option for option in options])
+
+
+def _takes_all(target: args.Target, call: tuple[Any, ...]) -> bool:
+    """Whether what filters compute for a call is its result, and the next such call says nothing else to the user."""
+    if target.array is not None or target.work != target.dtype or target.dtype.kind == "b":
+        return False
+    # Of a dtype that was made complex, the user is warned each time.
+    return call[0] is None or call[0] == target.dtype.char
 
 
 def _correlate1d(
@@ -827,7 +837,7 @@ def _correlate1d(
     if not x.size:
         return _nothing_to_filter(x, target, threads)
     result = _apply(_filters.correlate_axes, x, passes_of(w), dtype, threads)
-    if call is not None and dtype == x.dtype and dtype.kind != "b":
+    if call is not None and _takes_all(target, call):
         plan, planned = _filters.plan_passes(x, passes_of(w), dtype), w.tobytes()
 
         def again(image: Array, weights: Array, threads: int | None) -> Array:
@@ -861,14 +871,16 @@ def _along_axes(
     if not (steps and x.size):
         return _nothing_to_filter(x, target, threads)
     result = filter_axes(x, steps, target.work, threads)
-    if call is not None and target.work == x.dtype and x.dtype.kind != "b":
-        _lanes[2].remember_call(x, None, call, _again(filter_axes, x, steps))
+    if call is not None and _takes_all(target, call):
+        _lanes[2].remember_call(x, None, call, _again(filter_axes, x, steps, target.work))
     return target.take(result)
 
 
-def _again(filter_axes: Callable[..., Array], x: Array, steps: Any) -> Callable[[Array, Any, int | None], Array]:
-    """Return what filters arrays like x into their own dtype."""
-    dtype, plan = x.dtype, None
+def _again(
+    filter_axes: Callable[..., Array], x: Array, steps: Any, dtype: np.dtype[Any]
+) -> Callable[[Array, Any, int | None], Array]:
+    """Return what filters arrays like x into a dtype."""
+    plan = None
     if filter_axes is _box_axes:
         plan = _filters.plan_boxes(x, steps, dtype)
     elif filter_axes is _correlate_axes:
