@@ -976,6 +976,19 @@ def test_second_calls_of_filters_along_axes(level, dtype):
                 assert_same(result, before[number, call])
 
 
+def test_large_weights_are_not_kept():
+    ndimage._lanes[0].clear()
+    ndimage._lanes[2].clear()
+    x, taps = image((9, 14), "float64"), np.ones(100_001)
+    for call in (lambda: ndimage.correlate1d(x, taps), lambda: ndimage.gaussian_filter1d(x, 20_000.0)):
+        before = call()
+        assert_same(call(), before)
+    assert ndimage._lanes[0].run(x, taps, None, (None, "line", -1, "reflect", ((0.0).hex(),), 0), None) is None
+    small = np.ones(3)
+    ndimage.correlate1d(x, small)
+    assert ndimage._lanes[0].run(x, small, None, (None, "line", -1, "reflect", ((0.0).hex(),), 0), None) is not None
+
+
 def test_a_second_call_refuses_what_the_first_would():
     x = image((9, 14), "float64")
     for _ in range(2):

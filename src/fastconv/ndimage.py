@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _filters
+from . import _filters, _tunables
 from . import _ndimage_args as args
 from . import _ndimage_passes as geometry
 from .drivers import threads as _threads
@@ -837,7 +837,7 @@ def _correlate1d(
     if not x.size:
         return _nothing_to_filter(x, target, threads)
     result = _apply(_filters.correlate_axes, x, passes_of(w), dtype, threads)
-    if call is not None and _takes_all(target, call):
+    if call is not None and _takes_all(target, call) and w.nbytes <= _tunables.REMEMBERED_BYTES:
         plan, planned = _filters.plan_passes(x, passes_of(w), dtype), w.tobytes()
 
         def again(image: Array, weights: Array, threads: int | None) -> Array:
@@ -871,9 +871,18 @@ def _along_axes(
     if not (steps and x.size):
         return _nothing_to_filter(x, target, threads)
     result = filter_axes(x, steps, target.work, threads)
-    if call is not None and _takes_all(target, call):
+    if call is not None and _takes_all(target, call) and _bytes_of(steps) <= _tunables.REMEMBERED_BYTES:
         _lanes[2].remember_call(x, None, call, _again(filter_axes, x, steps, target.work))
     return target.take(result)
+
+
+def _bytes_of(steps: tuple[Any, ...]) -> int:
+    """Return the bytes of the weights of passes, or of terms that are made of them; boxes have none."""
+    return sum(
+        step.weights.nbytes if isinstance(step, _filters.Pass) else _bytes_of(step)
+        for step in steps
+        if not isinstance(step, _filters.Box)
+    )
 
 
 def _again(
