@@ -46,7 +46,7 @@ FC_INLINE ptrdiff_t FC_ID(pixels_rows)(const fc_pixels_tile *tile, ptrdiff_t fir
     const FC_T *src = tile->src;
     const ptrdiff_t n = tile->n_products, pitch = tile->pitch, *offsets = tile->offsets;
     ptrdiff_t k = 0;
-    /* The moves of one product of `ahead` at a time. */
+    /* What is ahead, the moves of one product of it at a time, whose places then stay in registers. */
     while (every && k + every <= n && tile->ahead->step.n_products > 0) {
         fc_unroll *step = &tile->ahead->step;
         const fc_move *move = step->moves + tile->ahead->made, *end = step->moves + step->n_moves;
@@ -145,7 +145,10 @@ FC_INLINE ptrdiff_t FC_ID(few_rows)(const fc_pixels_tile *tile, FC_T columns[FEW
                 acc[r][p] += x * w[r];
         }
     }
+    /* Unrolled as well: sums that are looked up by number would not stay in registers above. */
+    FC_UNROLL
     for (int r = 0; r < rows; r++) {
+        FC_UNROLL
         for (int p = 0; p < pixels; p++) {
             FC_T sums[FC_LANES];
             *(FC_ID(vec_memory) *)sums = acc[r][p];
@@ -163,6 +166,7 @@ FC_INLINE ptrdiff_t FC_ID(few_rows)(const fc_pixels_tile *tile, FC_T columns[FEW
 
 FC_INLINE void FC_ID(few)(const fc_pixels_tile *tile, int pixels) {
     const int rows = pixels > 2 && FC_PIXELS_ROWS > 1 ? FC_PIXELS_ROWS / 2 : FC_PIXELS_ROWS;
+    const FC_T *src = tile->src;
     FC_T columns[FEW][SOME], *dst = tile->dst;
     for (ptrdiff_t o = 0; o < tile->channels_out; o++)
         for (int p = 0; p < pixels; p++)
@@ -171,7 +175,7 @@ FC_INLINE void FC_ID(few)(const fc_pixels_tile *tile, int pixels) {
         const ptrdiff_t n = tile->n_products - k < SOME ? tile->n_products - k : SOME;
         for (ptrdiff_t i = 0; i < n; i++)
             for (int p = 0; p < pixels; p++)
-                columns[p][i] = ((const FC_T *)tile->src)[(tile->offsets ? tile->offsets[k + i] : (k + i) * tile->pitch) + p];
+                columns[p][i] = src[(tile->offsets ? tile->offsets[k + i] : (k + i) * tile->pitch) + p];
         ptrdiff_t o = 0;
         while (o + rows <= tile->channels_out)
             o = FC_ID(few_rows)(tile, columns, k, n, o, rows, pixels);
