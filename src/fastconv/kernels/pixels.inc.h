@@ -145,10 +145,7 @@ FC_INLINE ptrdiff_t FC_ID(few_rows)(const fc_pixels_tile *tile, FC_T columns[FEW
                 acc[r][p] += x * w[r];
         }
     }
-    /* Unrolled as well: sums that are looked up by number would not stay in registers above. */
-    FC_UNROLL
     for (int r = 0; r < rows; r++) {
-        FC_UNROLL
         for (int p = 0; p < pixels; p++) {
             FC_T sums[FC_LANES];
             *(FC_ID(vec_memory) *)sums = acc[r][p];
