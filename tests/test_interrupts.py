@@ -24,9 +24,11 @@ CALLS = {
     "quantised": "nn.conv_integer(ones(16, 256, 112, 112).astype('u1'), w(512, 256, 21, 21).astype('i1'))",
     "reference": "conv(ones(1, 1, 600, 600).astype('g'), w(1, 1, 151, 151).astype('g'), **first)",
 }
+# A process that a shell starts in the background ignores Ctrl-C, and so do its children.
 CODE = """
-import numpy as np, fastconv
+import signal, numpy as np, fastconv
 from fastconv import conv, conv_transpose, ndimage, nn
+signal.signal(signal.SIGINT, signal.default_int_handler)
 first = {{"layout": "NCHW"}}
 ones = lambda *shape: np.broadcast_to(np.float32(1), shape)
 w = lambda *shape: np.ones(shape, np.float32)
