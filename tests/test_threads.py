@@ -438,9 +438,11 @@ LONG = {
 @pytest.mark.parametrize("name", LONG)
 def test_ctrl_c_ends_a_long_call(name, count):
     arrays, options = LONG[name]
+    # A process that a shell starts in the background ignores Ctrl-C, and so do its children.
     code = f"""
-import sys, time
+import signal, sys, time
 import numpy as np, fastconv
+signal.signal(signal.SIGINT, signal.default_int_handler)
 arrays = {arrays}
 fastconv.conv(*(a[tuple(slice(3) for _ in a.shape)] for a in arrays){options.replace("gemm", "auto")})
 print("ready", flush=True)
