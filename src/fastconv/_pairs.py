@@ -136,7 +136,7 @@ def in_views(
 
 def product(task: Task, todo: Recipe, x: np.ndarray, w: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     """Return the product of operands that have no axis to be summed along."""
-    x, w = _problem.native(x, task.dtype)[todo.how.x_cut], _problem.native(w, task.dtype)[todo.how.w_cut]
+    x, w = x[todo.how.x_cut], w[todo.how.w_cut]
     # The compiled kernels say nothing of overflow and of Inf times zero either.
     with np.errstate(all="ignore"):
         result = np.multiply(x, np.conjugate(w) if task.correlate and task.dtype.kind == "c" else w)
@@ -228,9 +228,6 @@ def remember(lane: Lane, task: Task, x: np.ndarray, w: np.ndarray, options: tupl
         lane.remember_pair(x, w, options, todo)
     elif todo.numpy == "always" and not todo.transformed:
         lane.remember_call(x, w, options, lambda x, w, threads: by_numpy(task, x, w))
-    elif todo.schedule is None and todo.backwards is None and not todo.transformed:
-        # Without a sum there is no zero of the padding that a NaN in the kernel could meet.
-        lane.remember_call(x, w, options, lambda x, w, threads: product(task, todo, x, w, None))
     else:
         lane.remember_call(x, w, options, lambda x, w, threads: follow(task, todo, x, w, None, threads))
 
