@@ -14,6 +14,7 @@ RANKS = (
     {"_config", "_run", "_threadpoolctl"},
     {"_patch"},
     {"signal", "ndimage", "nn", "_numpy"},
+    {"_ndimage_calls"},
     {
         "signal._n_d",
         "signal._spectral",

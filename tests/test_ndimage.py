@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import ndimage as peer
 
 import fastconv
-from fastconv import ConvError, ConvTypeError, _ndimage_passes, ndimage
+from fastconv import ConvError, ConvTypeError, _ndimage_calls, _ndimage_passes, ndimage
 
 MODES = ("reflect", "grid-mirror", "mirror", "nearest", "wrap", "grid-wrap", "constant", "grid-constant")
 DTYPES = ("bool", *INTEGERS, "float32", "float64", "complex64", "complex128")
@@ -927,7 +927,7 @@ def test_a_second_call_takes_the_short_lane(level, dtype):
         first, second = image((2, 3), kind, 2), image((2, 3), kind, 3)
         for name in ("correlate", "convolve"):
             ours, theirs = getattr(ndimage, name), getattr(peer, name)
-            lane = ndimage._lanes[name == "convolve"]
+            lane = _ndimage_calls.lanes[name == "convolve"]
             for options in ({}, {"mode": "constant", "cval": 2.0}, {"origin": (0, -1)}, {"axes": (0, 1)}):
                 ours(x, first, **options)
                 for same, w in ((x, first), (others, second), (others[::-1], second[:, ::-1])):
@@ -970,23 +970,25 @@ def test_second_calls_of_filters_along_axes(level, dtype):
                 assert not np.shares_memory(result, x)
                 if threads is None:
                     # The first of its kind, from the long way.
-                    for lane in ndimage._lanes:
+                    for lane in _ndimage_calls.lanes:
                         lane.clear()
                     before[number, call] = getattr(ndimage, name)(x, **options)
                 assert_same(result, before[number, call])
 
 
 def test_large_weights_are_not_kept():
-    ndimage._lanes[0].clear()
-    ndimage._lanes[2].clear()
+    _ndimage_calls.lanes[0].clear()
+    _ndimage_calls.lanes[2].clear()
     x, taps = image((9, 14), "float64"), np.ones(100_001)
     for call in (lambda: ndimage.correlate1d(x, taps), lambda: ndimage.gaussian_filter1d(x, 20_000.0)):
         before = call()
         assert_same(call(), before)
-    assert ndimage._lanes[0].run(x, taps, None, (None, "line", -1, "reflect", ((0.0).hex(),), 0), None) is None
+    assert _ndimage_calls.lanes[0].run(x, taps, None, (None, "line", -1, "reflect", ((0.0).hex(),), 0), None) is None
     small = np.ones(3)
     ndimage.correlate1d(x, small)
-    assert ndimage._lanes[0].run(x, small, None, (None, "line", -1, "reflect", ((0.0).hex(),), 0), None) is not None
+    assert (
+        _ndimage_calls.lanes[0].run(x, small, None, (None, "line", -1, "reflect", ((0.0).hex(),), 0), None) is not None
+    )
 
 
 def test_a_second_call_refuses_what_the_first_would():
