@@ -35,6 +35,7 @@ SOURCES = {
     "lane": [],
     "gate": [],
     "windows": [],
+    "turn": [],
 }
 HEADERS = sorted(
     str(path)

@@ -45,6 +45,7 @@ RANKS = (
             "parts",
             "quantised",
             "reference",
+            "rows",
             "separable",
             "winograd",
         )
@@ -67,6 +68,7 @@ RANKS = (
             "pixels",
             "quantised",
             "separable",
+            "turn",
             "windows",
             "winograd",
         )

@@ -64,6 +64,7 @@ def test_every_kind_of_work_has_its_constant_and_counts(level):
     problems.append(problem_of((1, 3, 600, 600), (16, 3, 11, 11)))
     problems.append(problem_of((16, 12, 12, 1), layout="CHWN"))
     problems += [problem_of(input_dilation=2, stride=stride) for stride in (1, 2)]
+    problems += [problem_of((60, 60, 3), (3, 3, taps), layout=None, padding="same") for taps in (1, 3)]
     for problem in problems:
         for choice in _plan.served(_plan.choices_of(problem, level)):
             assert choice.work.keys() <= _costs.CONSTANTS.keys()

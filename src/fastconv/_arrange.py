@@ -93,9 +93,6 @@ class Arrangement(NamedTuple):
     batch, groups, outs, spatial : tuple of int
         The axes that become the core's batch, groups and output channels, and those it slides the kernel along. An
         axis of the data alone is slid along with a single tap if it does not count as batch.
-    merged : int
-        Samples of the last spatial axes, those behind the last summed one, which are taken together with it: its taps
-        are so many samples apart then. 1: none.
     x_cut, w_cut : tuple of slice
         The parts of x and w that the result is made from.
     """
@@ -106,14 +103,13 @@ class Arrangement(NamedTuple):
     groups: tuple[int, ...]
     outs: tuple[int, ...]
     spatial: tuple[int, ...]
-    merged: int
     x_cut: tuple[slice, ...]
     w_cut: tuple[slice, ...]
 
     @property
     def plain(self) -> bool:
         """Whether the core sees the arrays as they are."""
-        moved = self.batch or self.groups or self.outs or self.merged > 1
+        moved = self.batch or self.groups or self.outs
         return not moved and all(part == slice(None) for part in (*self.x_cut, *self.w_cut))
 
 
@@ -132,7 +128,6 @@ def arrange(task: Task) -> Arrangement:
         batch = [axis for axis in own if axis < first]
         batch = batch if len(spatial) - len(batch) <= 3 else own
         spatial = [axis for axis in spatial if axis not in batch]
-    merged = trailing(task, summed, spatial)
     return Arrangement(
         swapped=swapped,
         summed=summed,
@@ -140,7 +135,6 @@ def arrange(task: Task) -> Arrangement:
         groups=tuple(axis for axis, kind in enumerate(kinds) if kind == "both"),
         outs=tuple(axis for axis, kind in enumerate(kinds) if kind == ("x" if swapped else "w")),
         spatial=tuple(spatial),
-        merged=merged,
         x_cut=cut_of(task, kinds, "x", task.x_shape),
         w_cut=cut_of(task, kinds, "w", task.w_shape),
     )
@@ -173,16 +167,6 @@ def cut_of(task: Task, kinds: list[str], operand: str, shape: tuple[int, ...]) -
     return tuple(cuts)
 
 
-def trailing(task: Task, summed: tuple[int, ...], spatial: list[int]) -> int:
-    """Return how many samples lie behind the last summed axis, where they are too few to fill a row of lanes."""
-    if not summed:
-        return 1
-    last = summed[-1]
-    behind = math.prod(task.shape[axis] for axis in spatial if axis > last)
-    wraps = task.boundary[last] in ("constant", "wrap") if task.boundary else True
-    return behind if wraps and behind * task.dtype.itemsize < _tunables.MERGED_BYTES else 1
-
-
 def views(task: Task, how: Arrangement) -> tuple[View, View, View]:
     """Return how the core sees x, w and the result."""
     shape = task.shape
@@ -193,9 +177,12 @@ def views(task: Task, how: Arrangement) -> tuple[View, View, View]:
     batch = (n_batch,) if how.batch else ()
     channels = how.batch or how.groups or how.outs
     order = how.batch + how.groups + how.outs + how.spatial
-    data_shape = ((*batch, n_groups) if channels else ()) + spatial_shape(data, how)
-    kernel_shape = ((n_groups * n_outs, 1) if channels else ()) + spatial_shape(kernel, how)
-    out_shape = ((*batch, n_groups * n_outs) if channels else ()) + spatial_shape(shape, how)
+    data_spatial, kernel_spatial, out_spatial = (
+        tuple(sizes[axis] for axis in how.spatial) for sizes in (data, kernel, shape)
+    )
+    data_shape = ((*batch, n_groups) if channels else ()) + data_spatial
+    kernel_shape = ((n_groups * n_outs, 1) if channels else ()) + kernel_spatial
+    out_shape = ((*batch, n_groups * n_outs) if channels else ()) + out_spatial
     x_shape, w_shape = (kernel_shape, data_shape) if how.swapped else (data_shape, kernel_shape)
     everything = (slice(None),) * len(shape)
     return View(how.x_cut, order, x_shape), View(how.w_cut, order, w_shape), View(everything, order, out_shape)
@@ -206,32 +193,19 @@ def sizes_of(shape: tuple[int, ...], cut: tuple[slice, ...]) -> tuple[int, ...]:
     return tuple(len(range(size)[part]) for size, part in zip(shape, cut, strict=True))
 
 
-def spatial_shape(sizes: tuple[int, ...], how: Arrangement) -> tuple[int, ...]:
-    """Return the sizes along the spatial axes, those that are merged as one."""
-    kept = [axis for axis in how.spatial if how.merged == 1 or axis <= how.summed[-1]]
-    shape = [sizes[axis] for axis in kept]
-    if len(kept) < len(how.spatial):
-        shape[-1] *= math.prod(sizes[axis] for axis in how.spatial if axis > how.summed[-1])
-    return tuple(shape)
-
-
 def core_options(task: Task, how: Arrangement) -> dict[str, Any]:
     """Return the keywords of `fastconv.conv` for what the core sees."""
     kernel = task.x_shape if how.swapped else task.w_shape
     data = task.w_shape if how.swapped else task.x_shape
-    padding, boundary, dilation = [], [], []
+    padding, boundary = [], []
     for axis in how.spatial:
-        if how.merged > 1 and axis > how.summed[-1]:
-            continue
-        step = how.merged if axis == how.summed[-1] else 1
         lo = hi = 0
         if axis in how.summed:
             start, length = task.parts[axis] or (0, 1)
             lo = kernel[axis] - 1 - start
             hi = length - data[axis] - lo + kernel[axis] - 1
-        padding.append((lo * step, hi * step))
+        padding.append((lo, hi))
         boundary.append(task.boundary[axis] if task.boundary and axis in how.summed else "constant")
-        dilation.append(step)
     letters = "".join(chr(ord("a") + place) for place in range(len(padding)))
     channels = how.batch or how.groups or how.outs
     return {
@@ -239,7 +213,6 @@ def core_options(task: Task, how: Arrangement) -> dict[str, Any]:
         "groups": math.prod(task.shape[axis] for axis in how.groups),
         "padding": padding,
         "boundary": boundary,
-        "dilation": dilation,
         "fill_value": np.frombuffer(task.fill, task.dtype)[0] if task.fill else 0,
         "flip": not task.correlate or how.swapped,
         "conj": task.correlate,

@@ -109,6 +109,11 @@ CONSTANTS: Final[dict[str, float]] = {
     "winograd.far": 36.5,
     # A vector of samples or results that lie apart, on lattices. Not fitted.
     "lattices.vector": 115.0,
+    # What a call takes that sees its arrays with fewer axes, or that copies them with the last one in front; a vector
+    # of these. Not fitted.
+    "merged.call": 12_500.0,
+    "turned.call": 39_000.0,
+    "turned.vector": 95.0,
     # --- FFT tiles -------------------------------------------------------------------------------------------------
     # A call; a vector of points: of a level of the tree, of the transpositions of a direction, of the product with
     # one channel, of a level for the weights, of a product whose spectra L2 does not hold; a vector of the arrays

@@ -6,6 +6,7 @@ along single axes follow each other, each result rounded to the dtype of the out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from ._problem import Axis, Operands, as_array
 from .drivers import levels, results
 from .drivers import threads as _threads
 from .drivers.separable import Stage
+from .planners.rows import Turn, turn_of
 from .planners.separable import AxisPass, Lanes, needs_contiguous, plan_stages
 from .planners.tiles import COMPUTE, STORAGE, unfused
 
@@ -218,11 +220,25 @@ def _scalar(value: Any) -> tuple[bytes, np.dtype[Any]]:
 
 
 class AxesPlan(NamedTuple):
-    """Passes over arrays of one shape and dtype, ready to run; arrays are seen without axes of one sample."""
+    """Passes over arrays of one shape and dtype, ready to run.
+
+    Attributes
+    ----------
+    x_dtype, dtype : numpy.dtype
+        Of the input, and of each result.
+    shape : tuple of int
+        In which arrays are seen: without axes of one sample that no pass is along.
+    turn : Turn or None
+        How the axes are turned for the stages, where the last is short.
+    stages : sequence of Stage
+    contiguous : bool
+        Whether the first stage wants its input so.
+    """
 
     x_dtype: np.dtype[Any]
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    turn: Turn | None
     stages: Sequence[Stage]
     contiguous: bool
 
@@ -231,15 +247,20 @@ class AxesPlan(NamedTuple):
         _threads.check(threads)
         if x.dtype != self.x_dtype or not x.dtype.isnative:
             x = x.astype(self.x_dtype)
-        shape = x.shape
         source = x.reshape(self.shape)
-        if self.contiguous and not source.flags.c_contiguous:
+        if self.turn is not None:
+            source = self.turn.copy(source, threads)
+        elif self.contiguous and not source.flags.c_contiguous:
             source = np.ascontiguousarray(source)
         for stage in self.stages:
-            out = results.empty(self.shape, self.dtype)
+            out = results.empty(source.shape, self.dtype)
             stage.run(source, out, threads)
             source = out
-        return source.reshape(shape)
+        if self.turn is not None:
+            out = results.empty(self.shape, self.dtype)
+            self.turn.put_back(source, out, threads)
+            source = out
+        return source.reshape(x.shape)
 
 
 @lru_cache(maxsize=1024)
@@ -257,6 +278,10 @@ def _plan_axes(
     if (native, lanes.dtype) not in STORAGE:
         native = np.dtype(dtype if lanes.dtype.kind in "iu" else lanes.dtype)
     narrow = dtype if lanes.dtype.kind in "iu" else lanes.dtype
+    seen = tuple(shape[i] for i in kept)
+    # Passes beside a last axis that none is along take it with the axis before it.
+    turn = turn_of(seen) if any(step[0] == kept[-1] for step in steps) else None
+    order = range(len(seen)) if turn is None else turn.order
     passes = []
     for step, w, fill in zip(steps, weights, fills, strict=True):
         axis, k, lo = step[0], step[1] if w is None else len(w), step[3]
@@ -264,10 +289,11 @@ def _plan_axes(
         spec = Axis(n, k, 1, 1, 1, lo, k - 1 - lo, step[4])
         taps = None if w is None else _as_lanes(w, narrow).astype(lanes.dtype)
         at = kept.index(axis)
-        passes.append(AxisPass(at, spec, taps, _as_lanes(fill, narrow).astype(lanes.dtype).tobytes()))
-    seen = tuple(shape[i] for i in kept)
-    stages = plan_stages(seen, native, lanes, dtype, passes, level)
-    return AxesPlan(native, dtype, seen, stages, needs_contiguous(seen, passes))
+        edge = _as_lanes(fill, narrow).astype(lanes.dtype).tobytes()
+        passes.append(AxisPass(order.index(at), spec, taps, edge, in_order=math.prod(seen[at + 1 :]) > 1))
+    sizes = [seen[i] for i in order]
+    stages = plan_stages(sizes, native, lanes, dtype, passes, level)
+    return AxesPlan(native, dtype, seen, turn, stages, needs_contiguous(sizes, passes))
 
 
 def _as_lanes(values: Any, dtype: np.dtype[Any]) -> np.ndarray:

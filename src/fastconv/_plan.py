@@ -21,11 +21,12 @@ from .planners.depthwise import plan_depthwise
 from .planners.direct import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_channels
-from .planners.lattices import LatticesDriver, on_lattices
-from .planners.parts import PartsDriver, in_parts
+from .planners.lattices import on_lattices
+from .planners.parts import in_parts
 from .planners.phases import plan_phases
 from .planners.pixels import plan_pixels
 from .planners.reference import plan_reference
+from .planners.rows import on_merged_axes, on_turned_axes
 from .planners.tiles import COMPUTE, Choice, TilePlan
 from .planners.winograd import POINTS, plan_winograd
 
@@ -35,8 +36,8 @@ Planner = Callable[[ConvProblem, str], Choice]
 PLANNERS: dict[str, tuple[Planner, ...]] = {
     "winograd": tuple(partial(in_parts, partial(on_lattices, partial(plan_winograd, outputs))) for outputs in POINTS),
     "gemm": (plan_channels, plan_pixels),
-    "direct": (plan_direct, plan_depthwise),
-    "fft": (plan_fft,),
+    "direct": (plan_direct, plan_depthwise, partial(on_merged_axes, plan_direct), partial(on_turned_axes, plan_direct)),
+    "fft": (plan_fft, partial(on_turned_axes, plan_fft)),
     "reference": (plan_reference,),
 }
 
@@ -126,8 +127,8 @@ class Schedule(NamedTuple):
     def driver_of_drivers(self) -> str:
         """Return how the driver makes the problem one of another driver, in words."""
         words, driver = "", self.driver
-        while isinstance(driver, PartsDriver | LatticesDriver):
-            words += " of parts" if isinstance(driver, PartsDriver) else " on lattices"
+        while hasattr(driver, "words"):
+            words += driver.words
             driver = driver.driver
         return words
 

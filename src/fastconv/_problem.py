@@ -45,6 +45,9 @@ class Axis(NamedTuple):
         Padding before and after, in samples; negative values crop.
     boundary : str
         One of `BOUNDARIES`.
+    inner : int
+        Numbers that lie side by side in a sample. Everything here is counted in numbers, and boundaries show whole
+        samples.
     """
 
     n: int
@@ -55,6 +58,7 @@ class Axis(NamedTuple):
     lo: int
     hi: int
     boundary: str
+    inner: int = 1
 
     @property
     def extent(self) -> int:

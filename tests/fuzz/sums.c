@@ -133,7 +133,7 @@ static void fuzz_mirror(const fc_level *level) {
     const ptrdiff_t dst_pitch = p.wide + pick(0, 3);
     const void *src = operand(k, pass_reach(&p), size_of[k]), *weights = pass_weights(&p, k);
     void *dst = fenced(((p.height - 1) * dst_pitch + p.wide) * size_of[k], size_of[k]);
-    const fc_mirror_tile t = {src, p.pitch, p.step, down, weights, p.taps, p.symmetry,
+    const fc_mirror_tile t = {src, p.pitch, p.step, down, weights, p.taps, p.symmetry, once_in(2),
                               dst, dst_pitch, p.height, p.width, p.slack};
     calling("mirror");
     level->mirror[k](&t);

@@ -73,6 +73,7 @@ cdef extern from "fastconv.h" nogil:
         const void *weights
         ptrdiff_t taps
         int symmetry
+        int in_order
         void *dst
         ptrdiff_t dst_pitch
         ptrdiff_t height

@@ -41,6 +41,7 @@ cdef ptrdiff_t PLAIN_ROWS = _tunables.SEPARABLE_PLAIN_ROWS
 # One pass; a pass that a stage does not have is a box of one.
 cdef struct Pass:
     int kind, symmetry
+    bint in_order           # products along the row are added up as those of a vertical pass are
     AxisSpec axis
     ptrdiff_t step          # elements between two taps of the horizontal pass
     const char *weights
@@ -100,6 +101,7 @@ cdef class Stage(Loop):
     cdef ptrdiff_t packed_pitch, packed_rows, thread_bytes, powers
     cdef Pass y
     cdef Pass x
+    cdef AxisSpec row  # the axis of x, in elements
     cdef double work
     cdef object keep
     cdef tuple batch_axes
@@ -135,6 +137,8 @@ cdef class Stage(Loop):
             self.y = bound(plan.y)
         if self.has_x:
             self.x = bound(plan.x)
+        self.row = self.x.axis
+        self.row.extent, self.row.inner = self.row_length, self.inner
         self.tile_rows, self.tile_columns = plan.tile_rows, plan.tile_columns
         self.n_row_tiles = (self.rows + self.tile_rows - 1) // self.tile_rows
         self.n_column_tiles = (self.row_length + self.tile_columns - 1) // self.tile_columns
@@ -321,16 +325,9 @@ cdef class Stage(Loop):
         map.run_stop = min(n, self.row_length - first)
         map.run_index, map.run_step = first + map.run_start, 1
         for i in range(map.run_start):
-            index[i] = self.source_element(first + i)
+            index[i] = source_index(&self.row, first + i)
         for i in range(map.run_stop, n):
-            index[i] = self.source_element(first + i)
-
-    cdef ptrdiff_t source_element(self, ptrdiff_t element) noexcept nogil:
-        """The element of a row that an element before or behind it shows, or FC_FILL."""
-        # From a multiple of the sample's width that lies before every tap, so that division rounds down.
-        cdef ptrdiff_t shifted = element + self.x.axis.k * self.inner
-        cdef ptrdiff_t at = source_index(&self.x.axis, shifted // self.inner - self.x.axis.k)
-        return at if at < 0 else at * self.inner + shifted % self.inner
+            index[i] = source_index(&self.row, first + i)
 
     cdef void pack(self, const Call *call, Scratch *scratch, const char *x, ptrdiff_t first, ptrdiff_t tall,
                    const fc_row_map *map, char *packed) noexcept nogil:
@@ -423,7 +420,8 @@ cdef class Stage(Loop):
         cdef fc_mirror_tile tile
         tile.src, tile.src_pitch, tile.step = src, pitch * self.parts, step * self.parts
         tile.down = p == &self.y
-        tile.weights, tile.taps, tile.symmetry = p.weights, p.axis.k, p.symmetry
+        tile.weights, tile.taps = p.weights, p.axis.k
+        tile.symmetry, tile.in_order = p.symmetry, p.in_order
         tile.dst, tile.dst_pitch = dst, dst_pitch * self.parts
         tile.height, tile.width, tile.slack = height, width * self.parts, slack
         self.mirror(&tile)
@@ -444,7 +442,7 @@ cdef class Stage(Loop):
             tile.columns, tile.n_columns = p.columns, p.axis.k
         tile.weights, tile.bias = p.weights, NULL
         tile.dst, tile.dst_pitch = dst, dst_pitch
-        tile.height, tile.width, tile.slack, tile.in_order = height, width, slack, False
+        tile.height, tile.width, tile.slack, tile.in_order = height, width, slack, p.in_order
         self.direct(&tile)
 
     cdef void box(self, const Pass *p, Scratch *scratch, const char *src, ptrdiff_t pitch, ptrdiff_t step, char *dst,
@@ -537,7 +535,7 @@ cdef void copy_elements(char *row, const ptrdiff_t *index, ptrdiff_t origin, ptr
 cdef Pass bound(object plan):
     cdef Pass p
     cdef bytes fill = plan.fill
-    p.kind, p.symmetry = plan.kind, plan.symmetry
+    p.kind, p.symmetry, p.in_order = plan.kind, plan.symmetry, plan.in_order
     p.axis = axis_spec(plan.axis)
     p.step = plan.step
     p.weights = cnp.PyArray_BYTES(plan.weights)

@@ -18,7 +18,7 @@ cdef inline ptrdiff_t lines(ptrdiff_t size) noexcept nogil:
 
 
 cdef struct AxisSpec:
-    ptrdiff_t n, k, stride, dilation, input_dilation, lo, extent, out
+    ptrdiff_t n, k, stride, dilation, input_dilation, lo, extent, out, inner
     int boundary
 
 cdef AxisSpec axis_spec(object axis)

@@ -61,26 +61,30 @@ cdef inline ptrdiff_t modulo(ptrdiff_t a, ptrdiff_t n) noexcept nogil:
     return rest + n if rest < 0 else rest
 
 
+cdef ptrdiff_t shown(int boundary, ptrdiff_t position, ptrdiff_t n) noexcept nogil:
+    """The one of n positions that a boundary shows at a position outside."""
+    if boundary == EDGE:
+        return 0 if position < 0 else n - 1
+    if boundary == WRAP:
+        return modulo(position, n)
+    if boundary == SYMMETRIC:
+        position = modulo(position, 2 * n)
+        return position if position < n else 2 * n - 1 - position
+    if n == 1:
+        return 0
+    position = modulo(position, 2 * n - 2)
+    return position if position < n else 2 * n - 2 - position
+
+
 cdef ptrdiff_t source_index(const AxisSpec *axis, ptrdiff_t position) noexcept nogil:
     """The sample of the input at a position of the dilated axis (which may lie outside), or FC_FILL or FC_ZERO."""
-    cdef ptrdiff_t n = axis.extent
-    if position < 0 or position >= n:
+    cdef ptrdiff_t within
+    if position < 0 or position >= axis.extent:
         if axis.boundary == CONSTANT:
             return FC_FILL
-        elif axis.boundary == EDGE:
-            position = 0 if position < 0 else n - 1
-        elif axis.boundary == WRAP:
-            position = modulo(position, n)
-        elif axis.boundary == SYMMETRIC:
-            position = modulo(position, 2 * n)
-            if position >= n:
-                position = 2 * n - 1 - position
-        elif n == 1:
-            position = 0
-        else:
-            position = modulo(position, 2 * n - 2)
-            if position >= n:
-                position = 2 * n - 2 - position
+        within = modulo(position, axis.inner)
+        position = shown(axis.boundary, (position - within) // axis.inner, axis.extent // axis.inner)
+        position = position * axis.inner + within
     if axis.input_dilation == 1:
         return position
     if position % axis.input_dilation:
@@ -98,6 +102,7 @@ cdef AxisSpec axis_spec(object axis):
     spec.lo = axis.lo
     spec.extent = axis.extent
     spec.out = axis.out
+    spec.inner = axis.inner
     spec.boundary = _BOUNDARY[axis.boundary]
     return spec
 

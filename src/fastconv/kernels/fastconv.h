@@ -127,14 +127,15 @@ typedef void fc_fold(const fc_fold_tile *tile);
 
 /* The same in floats or doubles that may be fused, with an odd number of taps whose weights are symmetric (1) or
  * antisymmetric (-1) about the middle one: the two samples of a pair are added (subtracted) before the product with the
- * weight of the first. The order of the pairs depends on taps, step and down alone; the middle tap comes last. */
+ * weight of the first. The order of the pairs depends on taps, step, down and in_order alone: down, and in_order, from the
+ * farthest to the nearest. The middle tap comes last. */
 typedef struct {
     const void *src;
     ptrdiff_t src_pitch, step;
     int down;  /* step is src_pitch; else taps lie along the row */
     const void *weights;
     ptrdiff_t taps;
-    int symmetry;
+    int symmetry, in_order;
     void *dst;
     ptrdiff_t dst_pitch;
     ptrdiff_t height, width;

@@ -231,7 +231,7 @@ FC_INLINE void FC_ID(mirror_along_block)(const fc_mirror_tile *tile, const FC_T 
     FC_UNROLL
     for (int v = 0; v < vectors; v++)
         sum[v] = (FC_ID(vec)){0};
-    if (2 * half <= unit || unit < 4 || unit * step != MIRROR_UNIT) {
+    if (tile->in_order || 2 * half <= unit || unit < 4 || unit * step != MIRROR_UNIT) {
         for (ptrdiff_t distance = half; distance > 0; distance--)
             FC_ID(mirror_single)(sum, middle, weights, step, distance, symmetry, vectors);
     } else {

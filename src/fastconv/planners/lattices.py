@@ -99,7 +99,7 @@ def on_lattices(planner: Callable[[ConvProblem, str], Choice], problem: ConvProb
     work["lattices.vector"] = (problem.x_size + math.prod(problem.out_shape)) / lanes_of(problem, level)
     best = choices[0]
     assert best.tiles is not None
-    return Choice.of(f"{best.variant} on lattices", LatticesDriver(problem, parts), best.tiles, work)
+    return Choice.of(f"{best.variant}{LatticesDriver.words}", LatticesDriver(problem, parts), best.tiles, work)
 
 
 def on_views(problem: ConvProblem, y: Lattices, x: Lattices) -> ConvProblem:
@@ -116,6 +116,8 @@ def on_views(problem: ConvProblem, y: Lattices, x: Lattices) -> ConvProblem:
 
 class LatticesDriver:
     """Runs drivers of lattices, which share their packed weights."""
+
+    words = " on lattices"
 
     def __init__(self, problem: ConvProblem, parts: list[Part]) -> None:
         self.problem, self.parts = problem, parts

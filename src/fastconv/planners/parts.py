@@ -62,6 +62,8 @@ class PartsDriver:
     Packed weights are those of that driver, and behind them the block matrix, for the tiles that it computes again.
     """
 
+    words = " of parts"
+
     def __init__(self, problem: ConvProblem, driver: Any) -> None:
         self.driver, self.conj = driver, problem.conj
         kernel = [axis.k for axis in problem.axes]

@@ -30,12 +30,15 @@ class AxisPass(NamedTuple):
         None for the mean of `spec.k` samples.
     fill : bytes
         One element, what "constant" reads outside.
+    in_order : bool
+        Whether a row is summed as a column is: results along an axis must not depend on where the others lie.
     """
 
     axis: int
     spec: Axis
     weights: np.ndarray | None
     fill: bytes
+    in_order: bool
 
 
 class PassPlan(NamedTuple):
@@ -43,6 +46,7 @@ class PassPlan(NamedTuple):
 
     kind: int
     symmetry: int
+    in_order: bool
     axis: Axis
     step: int
     weights: np.ndarray
@@ -256,6 +260,7 @@ def plan_pass(step: AxisPass, inner: int, lanes: Lanes) -> PassPlan:
     return PassPlan(
         kind=kind,
         symmetry=symmetry,
+        in_order=step.in_order,
         axis=step.spec,
         step=inner,
         weights=np.ascontiguousarray(weights.real) if kind == MIRROR else weights,
