@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,11 @@ def _again(
 ) -> Callable[[Array, Any, int | None], Array]:
     """Return what filters arrays like x into a dtype."""
     plan = None
+    if filter_axes in _OF_TERMS:
+        combine = _OF_TERMS[filter_axes]
+        plans = [_filters.plan_passes(x, _passes_for(x, passes, dtype), dtype) for passes in steps]
+        if None not in plans:
+            return lambda image, _, threads: combine(plan.run(image, threads) for plan in plans)
     if filter_axes is box_axes:
         plan = _filters.plan_boxes(x, steps, dtype)
     elif filter_axes is correlate_axes:
@@ -178,18 +183,26 @@ def _passes_for(x: Array, passes: geometry.Passes, dtype: np.dtype[Any]) -> tupl
 
 
 def sum_of(x: Array, terms: tuple[geometry.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
-    total = correlate_axes(x, terms[0], dtype, threads)
-    for passes in terms[1:]:
-        np.add(total, correlate_axes(x, passes, dtype, threads), out=total)
+    return _sum(correlate_axes(x, passes, dtype, threads) for passes in terms)
+
+
+def _sum(terms: Iterator[Array]) -> Array:
+    total = next(terms)
+    for term in terms:
+        np.add(total, term, out=total)
     return total
 
 
 def magnitude_of(x: Array, terms: tuple[geometry.Passes, ...], dtype: np.dtype[Any], threads: int | None) -> Array:
-    total = correlate_axes(x, terms[0], dtype, threads)
-    np.multiply(total, total, out=total)
-    for passes in terms[1:]:
-        slope = correlate_axes(x, passes, dtype, threads)
-        np.add(total, np.multiply(slope, slope, out=slope), out=total)
+    return _magnitude(correlate_axes(x, passes, dtype, threads) for passes in terms)
+
+
+def _magnitude(slopes: Iterator[Array]) -> Array:
+    total = _sum(np.multiply(slope, slope, out=slope) for slope in slopes)
     # In the floating dtype that NumPy takes for the integers, which decides what SciPy's integers are.
     np.sqrt(total, out=total, casting="unsafe")
     return total
+
+
+# What becomes of the terms of filters that have several.
+_OF_TERMS: dict[Callable[..., Array], Callable[[Iterator[Array]], Array]] = {sum_of: _sum, magnitude_of: _magnitude}

@@ -178,8 +178,13 @@ def _apply(
     # What a subclass wants to become of itself, NumPy asks it.
     subclass = correlates and any(isinstance(g, np.ndarray) and type(g) is not np.ndarray for g in given)
     if not numbers or subclass:
-        result = _pairs.NUMPYS[function](*given, mode)
-        return result if out is None else _pairs.returned(result, check_out(out, result.shape, result.dtype))
+        by_numpy = _pairs.NUMPYS[function]
+        result = by_numpy(*given, mode)
+        if out is not None:
+            return _pairs.returned(result, check_out(out, result.shape, result.dtype))
+        if not subclass and x.dtype.kind in "biufcO" and w.dtype.kind in "biufcO":
+            _lanes[correlates].remember_call(x, w, options, lambda x, w, threads: by_numpy(x, w, mode))
+        return result
     dtype = np.result_type(x, w).newbyteorder("=")
     # Of long doubles NumPy's users get NumPy's own sums.
     long = dtype.char in "gG"

@@ -109,11 +109,11 @@ DEPTHWISE_TAPS: Final = 1024
 # it up to so many bytes: a row of a few samples would leave most lanes of a vector empty.
 MERGED_BYTES: Final = 1024
 
-# A last axis of fewer samples is turned to the front, if the axes behind the longest have at most so many, and the
-# array no less than that: a call takes 7 us more, and a sample 5 to 50 ns less.
+# A last axis of fewer samples is turned to the front, if the axes behind the longest have at most so many. A call takes
+# 7 us more, and a sample 1 ns each way, so all rows together must have this many samples less than so long ones.
 TURNED_ROW: Final = 16
 TURNED_COLUMNS: Final = 64
-TURNED_LEAST: Final = 512
+TURNED_LEAST: Final = 6000
 
 # What is turned at a time, of which L1 holds the source and the copy. An element takes as long as so many
 # multiply-adds.

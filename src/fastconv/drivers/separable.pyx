@@ -14,12 +14,12 @@ from libc.string cimport memcpy, memset
 
 from fastconv import _tunables
 from fastconv.drivers.kernels cimport (
-    FC_FILL, FC_FILL_ROW, fc_direct, fc_direct_tile, fc_fold_tile, fc_level, fc_load_rows, fc_mirror,
+    FC_FILL, fc_direct, fc_direct_tile, fc_fold_tile, fc_level, fc_load_rows, fc_mirror,
     fc_mirror_tile, fc_plane, fc_row_map, fc_store_rows, fc_sum, fc_sum_tile,
 )
 from fastconv.drivers.levels cimport level_named
 from fastconv.drivers.threads cimport Loop, Region, Task, region_poll
-from fastconv.drivers.tile cimport AxisSpec, axis_spec, lines, source_index
+from fastconv.drivers.tile cimport AxisSpec, axis_spec, lines, source_index, source_indices
 
 cnp.import_array()
 
@@ -319,29 +319,33 @@ cdef class Stage(Loop):
 
     cdef void map_columns(self, fc_row_map *map, ptrdiff_t first, ptrdiff_t n, ptrdiff_t *index) noexcept nogil:
         """Where n elements of a row come from, the first of them at element `first`."""
-        cdef ptrdiff_t i
         map.n, map.index, map.fill, map.runs_only = n, index, self.x.fill, 0
         map.run_start = max(-first, 0)
         map.run_stop = min(n, self.row_length - first)
         map.run_index, map.run_step = first + map.run_start, 1
-        for i in range(map.run_start):
-            index[i] = source_index(&self.row, first + i)
-        for i in range(map.run_stop, n):
-            index[i] = source_index(&self.row, first + i)
+        source_indices(&self.row, first, 1, map.run_start, index)
+        source_indices(&self.row, first + map.run_stop, 1, n - map.run_stop, index + map.run_stop)
 
     cdef void pack(self, const Call *call, Scratch *scratch, const char *x, ptrdiff_t first, ptrdiff_t tall,
                    const fc_row_map *map, char *packed) noexcept nogil:
         """Gather `tall` rows, the first of them at row `first`; rows outside hold the fill value of y."""
-        cdef fc_row_map filled = map[0]
-        cdef ptrdiff_t r, at
+        cdef ptrdiff_t r, at, loaded = 0
         for r in range(tall):
             at = source_index(&self.y.axis, first + r) if self.has_y else first + r
-            scratch.row_offset[r] = FC_FILL_ROW if at == FC_FILL else at * call.x_y
-            if at == FC_FILL:
-                self.fill_row(&self.y, packed + r * self.packed_pitch * self.item, 0, map.n)
-            else:
-                self.load_x(packed + r * self.packed_pitch * self.item, self.packed_pitch, x, &scratch.row_offset[r],
-                            1, call.x_x, &filled)
+            if at != FC_FILL:
+                scratch.row_offset[r] = at * call.x_y
+                continue
+            self.load_some(call, scratch, x, loaded, r, map, packed)
+            self.fill_row(&self.y, packed + r * self.packed_pitch * self.item, 0, map.n)
+            loaded = r + 1
+        self.load_some(call, scratch, x, loaded, tall, map, packed)
+
+    cdef void load_some(self, const Call *call, const Scratch *scratch, const char *x, ptrdiff_t start, ptrdiff_t stop,
+                        const fc_row_map *map, char *packed) noexcept nogil:
+        """Gather the packed rows from `start` to before `stop`, whose sources are known."""
+        if start < stop:
+            self.load_x(packed + start * self.packed_pitch * self.item, self.packed_pitch, x,
+                        &scratch.row_offset[start], stop - start, call.x_x, map)
 
     cdef void fill_row(self, const Pass *p, char *row, ptrdiff_t start, ptrdiff_t stop) noexcept nogil:
         cdef ptrdiff_t i

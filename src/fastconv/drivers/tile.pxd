@@ -24,6 +24,8 @@ cdef struct AxisSpec:
 cdef AxisSpec axis_spec(object axis)
 cdef void run_of(fc_row_map *map, ptrdiff_t n, const void *fill) noexcept nogil
 cdef ptrdiff_t source_index(const AxisSpec *axis, ptrdiff_t position) noexcept nogil
+cdef void source_indices(const AxisSpec *axis, ptrdiff_t first, ptrdiff_t step, ptrdiff_t n,
+                         ptrdiff_t *index) noexcept nogil
 
 # The first element of an array and its strides, in bytes.
 cdef struct View:

@@ -82,14 +82,30 @@ cdef ptrdiff_t source_index(const AxisSpec *axis, ptrdiff_t position) noexcept n
     if position < 0 or position >= axis.extent:
         if axis.boundary == CONSTANT:
             return FC_FILL
-        within = modulo(position, axis.inner)
-        position = shown(axis.boundary, (position - within) // axis.inner, axis.extent // axis.inner)
-        position = position * axis.inner + within
+        if axis.inner == 1:
+            position = shown(axis.boundary, position, axis.extent)
+        else:
+            within = modulo(position, axis.inner)
+            position = shown(axis.boundary, (position - within) // axis.inner, axis.extent // axis.inner)
+            position = position * axis.inner + within
     if axis.input_dilation == 1:
         return position
     if position % axis.input_dilation:
         return FC_ZERO
     return position // axis.input_dilation
+
+
+cdef void source_indices(const AxisSpec *axis, ptrdiff_t first, ptrdiff_t step, ptrdiff_t n,
+                         ptrdiff_t *index) noexcept nogil:
+    """The same of n positions, `step` apart, which is 1 where samples are of several numbers."""
+    cdef ptrdiff_t i = 0, j, at, numbers = 1
+    while i < n:
+        at = source_index(axis, first + i * step)
+        if axis.inner > 1:
+            numbers = min(axis.inner - modulo(first + i, axis.inner), n - i)
+        for j in range(numbers):
+            index[i + j] = at if at < 0 else at + j
+        i += numbers
 
 
 cdef AxisSpec axis_spec(object axis):
@@ -362,7 +378,7 @@ cdef class Geometry(Loop):
     cdef void map_columns(self, ptrdiff_t first, ptrdiff_t n, fc_row_map *map, ptrdiff_t *index) noexcept nogil:
         """Find the sources of n packed columns, the first of them at position `first` of the dilated axis."""
         cdef const AxisSpec *axis = &self.x
-        cdef ptrdiff_t i, start = 0, stop = 0
+        cdef ptrdiff_t start = 0, stop = 0
         if axis.input_dilation == 1:
             # The columns that lie inside the input follow each other.
             start = min((-first + axis.stride - 1) // axis.stride if first < 0 else 0, n)
@@ -371,10 +387,8 @@ cdef class Geometry(Loop):
         map.n, map.fill, map.index, map.runs_only = n, self.fill, index, 0
         map.run_start, map.run_stop, map.run_step = start, stop, axis.stride
         map.run_index = first + start * axis.stride if stop > start else 0
-        for i in range(start):
-            index[i] = source_index(axis, first + i * axis.stride)
-        for i in range(stop, n):
-            index[i] = source_index(axis, first + i * axis.stride)
+        source_indices(axis, first, axis.stride, start, index)
+        source_indices(axis, first + stop * axis.stride, axis.stride, n - stop, index + stop)
 
     cdef void runs_only(self, TileMap *map) noexcept nogil:
         """Say that the tile was packed before with this map: fill and zeros stand in it, only samples are new."""

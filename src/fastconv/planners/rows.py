@@ -72,9 +72,9 @@ def turn_of(sizes: Sequence[int]) -> Turn | None:
     """
     longest = max(reversed(range(len(sizes))), key=lambda axis: sizes[axis], default=-1)
     behind = len(sizes) - 1 - longest
-    if not behind or sizes[-1] >= _tunables.TURNED_ROW or math.prod(sizes) < _tunables.TURNED_LEAST:
+    if not behind or math.prod(sizes[longest + 1 :]) > _tunables.TURNED_COLUMNS:
         return None
-    if math.prod(sizes[longest + 1 :]) > _tunables.TURNED_COLUMNS:
+    if math.prod(sizes[:-1]) * (_tunables.TURNED_ROW - sizes[-1]) < _tunables.TURNED_LEAST:
         return None
     return Turn((*range(longest + 1, len(sizes)), *range(longest + 1)), behind)
 

@@ -175,8 +175,14 @@ def _convolve(
     sizes = enumerate(zip(x.shape, w.shape, strict=True))
     parts = tuple(part_of(mode, n, k) if axis in convolved else None for axis, (n, k) in sizes)
     task = Task(x.shape, w.shape, parts, dtype, algorithm=algorithm)
-    result = _pairs.convolve(task, _numbers("in1", x), _numbers("in2", w), out, threads)
-    if out is None and "O" not in (x.dtype.kind, w.dtype.kind):
+
+    def convolve(x: Array, w: Array, threads: int | None) -> Array:
+        return _pairs.convolve(task, _numbers("in1", x), _numbers("in2", w), out, threads)
+
+    result = convolve(x, w, threads)
+    if out is None and "O" in (x.dtype.kind, w.dtype.kind):
+        lanes[0].remember_call(x, w, (mode, axes, algorithm), convolve)
+    elif out is None:
         _pairs.remember(lanes[0], task, x, w, (mode, axes, algorithm))
     return result
 
