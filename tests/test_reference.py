@@ -12,7 +12,8 @@ import _naive
 import numpy as np
 import pytest
 
-from fastconv import _reference
+from fastconv import _problem, _reference
+from fastconv.planners.reference import by_windows
 
 BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -260,3 +261,22 @@ def test_no_column_matrix_is_made():
     finally:
         tracemalloc.stop()
     assert peak < 6 * x.nbytes < 49 * x.nbytes / 4
+
+
+@pytest.mark.parametrize("dtype", ["longdouble", "clongdouble"])
+def test_few_windows_of_long_doubles_are_the_same_sums(dtype):
+    """Written out or one tap after the other: numbers whose sums are rounded show the order."""
+    rng = np.random.default_rng(0)
+    x, w, bias = (
+        (rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if dtype == "clongdouble" else 0)).astype(dtype)
+        for shape in ((2, 3, 4, 9, 8), (3, 5, 4, 3, 2), (3, 5))
+    )
+    for axes in (
+        (_problem.Axis(9, 3, 2, 1, 1, 1, 2, "constant"), _problem.Axis(8, 2, 1, 3, 1, 0, 4, "wrap")),
+        (_problem.Axis(9, 3, 1, 2, 3, 4, -2, "reflect"), _problem.Axis(8, 2, 3, 1, 1, 0, 0, "constant")),
+    ):
+        for offset in (None, bias):
+            with np.errstate(all="ignore"):
+                both = [compute(x, w, axes, 7, offset) for compute in (by_windows, _reference.correlate)]
+            np.testing.assert_array_equal(*both)
+            np.testing.assert_array_equal(*np.signbit([result.real for result in both]))

@@ -33,7 +33,7 @@ def defined(problem, x, grad):
     """Return the gradient by its definition: a padded input, and a slice of it for each tap."""
     wide = {"float16": np.dtype(np.float32), "bool": np.dtype(int)}.get(problem.dtype.name, problem.dtype)
     fill = np.frombuffer(problem.fill, problem.dtype)[0]
-    padded = _reference._extend(in_order(problem, x, problem.groups), problem.axes, fill).astype(wide)
+    padded = _reference.extend(in_order(problem, x, problem.groups), problem.axes, fill).astype(wide)
     grad = in_order(problem, grad, problem.groups).astype(wide)
     kernel = [axis.k for axis in problem.axes]
     dw = np.zeros((problem.groups, problem.channels_out, problem.channels, *kernel), wide)

@@ -144,8 +144,9 @@ def _again(
     plan = None
     if filter_axes in _OF_TERMS:
         combine = _OF_TERMS[filter_axes]
-        plans = [_filters.plan_passes(x, _passes_for(x, passes, dtype), dtype) for passes in steps]
-        if None not in plans:
+        found = (_filters.plan_passes(x, _passes_for(x, passes, dtype), dtype) for passes in steps)
+        plans = [plan for plan in found if plan is not None]
+        if len(plans) == len(steps):
             return lambda image, _, threads: combine(plan.run(image, threads) for plan in plans)
     if filter_axes is box_axes:
         plan = _filters.plan_boxes(x, steps, dtype)

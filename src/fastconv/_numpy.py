@@ -179,7 +179,7 @@ def _apply(
     subclass = correlates and any(isinstance(g, np.ndarray) and type(g) is not np.ndarray for g in given)
     if not numbers or subclass:
         by_numpy = _pairs.NUMPYS[function]
-        result = by_numpy(*given, mode)
+        result: Array = by_numpy(*given, mode)
         if out is not None:
             return _pairs.returned(result, check_out(out, result.shape, result.dtype))
         if not subclass and x.dtype.kind in "biufcO" and w.dtype.kind in "biufcO":

@@ -1,8 +1,7 @@
 """The definition of every result, in plain NumPy: slow, any dtype, and meant to be read.
 
-A convolution is defined in three steps. Each axis is dilated and extended on paper only: `_axis_map` says for
-every padded coordinate whether it shows a sample (and which), a zero that input dilation put in, or the fill
-value. `_extend` gathers those into one padded array. `correlate` then adds up one strided slice of it a tap.
+A convolution is defined in three steps. Each axis is dilated, which puts zeros between samples; then each axis is
+extended by what its boundary shows around these; then `correlate` adds up one strided slice a tap.
 """
 
 import itertools
@@ -29,13 +28,6 @@ class Axis(NamedTuple):
     boundary: str
 
 
-class _AxisMap(NamedTuple):
-    length: int  # of the padded axis
-    inside: Array  # padded coordinates that do not show the fill value
-    shows: Array  # padded coordinates that show a sample ...
-    source: Array  # ... and the indices of these samples
-
-
 def _dilated(n: int, dilation: int) -> int:
     return (n - 1) * dilation + 1 if n else 0
 
@@ -46,16 +38,37 @@ def _out_length(axis: Any) -> int:
     return length
 
 
-def _axis_map(axis: Any) -> _AxisMap:
-    size = _dilated(axis.n, axis.input_dilation)
-    # Counted from the first sample of the dilated axis, so that lo only decides where counting starts.
+def _seen_by(tap: int, axis: Any, out: int) -> slice:
+    return slice(tap * axis.dilation, tap * axis.dilation + out * axis.stride, axis.stride)
+
+
+def extend(x: Array, axes: Sequence[Any], fill_value: Any) -> Array:
+    """Return x of shape (N, G, C, *spatial) with what `correlate` sees between its samples, and around them."""
+    for place, axis in enumerate(axes, 3):
+        if axis.input_dilation > 1:
+            spread = np.zeros((*x.shape[:place], _dilated(axis.n, axis.input_dilation), *x.shape[place + 1 :]), x.dtype)
+            spread[_along(place, slice(None, None, axis.input_dilation))] = x
+            x = spread
+    # Padding surrounds the zeros of all axes.
+    for place, axis in enumerate(axes, 3):
+        x = _padded(x, place, axis, fill_value)
+    return x
+
+
+def _along(place: int, index: Any) -> Any:
+    return (*(slice(None) for _ in range(place)), index)
+
+
+def _padded(x: Array, place: int, axis: Any, fill_value: Any) -> Array:
+    size = x.shape[place]
+    # Counted from the first sample, so that lo only decides where counting starts.
     at = np.arange(-axis.lo, size + axis.hi)
-    length = at.size
-    positions = np.arange(length)
     if axis.boundary == "constant":
-        positions = positions[(at >= 0) & (at < size)]
-        at = at[positions]
-    elif axis.boundary == "edge":
+        (inside,) = np.nonzero((at >= 0) & (at < size))
+        padded = np.full((*x.shape[:place], at.size, *x.shape[place + 1 :]), fill_value, x.dtype)
+        padded[_along(place, inside)] = x.take(at[inside], place)
+        return padded
+    if axis.boundary == "edge":
         at = at.clip(0, size - 1)
     elif axis.boundary == "wrap":
         at = at % size
@@ -64,21 +77,7 @@ def _axis_map(axis: Any) -> _AxisMap:
     else:  # "reflect", under which a single sample has no neighbour to mirror and repeats itself
         period = max(2 * (size - 1), 1)
         at = np.minimum(at % period, -at % period)
-    sampled = at % axis.input_dilation == 0
-    return _AxisMap(length, positions, positions[sampled], at[sampled] // axis.input_dilation)
-
-
-def _seen_by(tap: int, axis: Any, out: int) -> slice:
-    return slice(tap * axis.dilation, tap * axis.dilation + out * axis.stride, axis.stride)
-
-
-def _extend(x: Array, axes: Sequence[Any], fill_value: Any) -> Array:
-    maps = [_axis_map(axis) for axis in axes]
-    lead = [np.arange(size) for size in x.shape[:3]]
-    padded = np.full((*x.shape[:3], *(m.length for m in maps)), fill_value, dtype=x.dtype)
-    padded[np.ix_(*lead, *(m.inside for m in maps))] = 0
-    padded[np.ix_(*lead, *(m.shows for m in maps))] = x[np.ix_(*lead, *(m.source for m in maps))]
-    return padded
+    return x.take(at, place)
 
 
 def correlate(x: Array, w: Array, axes: Sequence[Any], fill_value: Any, bias: Array | None = None) -> Array:
@@ -109,7 +108,7 @@ def correlate(x: Array, w: Array, axes: Sequence[Any], fill_value: Any, bias: Ar
     array([[[[ 6,  4,  7, 10]]]])
     """
     add, multiply = (np.logical_or, np.logical_and) if x.dtype == bool else (np.add, np.multiply)
-    padded = _extend(x, axes, fill_value)
+    padded = extend(x, axes, fill_value)
     out = [_out_length(axis) for axis in axes]
     acc = np.zeros((x.shape[0], *w.shape[:2], *out), dtype=x.dtype)
     term = np.empty_like(acc)

@@ -125,6 +125,9 @@ TURNED_ELEMENT_WORK: Final = 25.0
 # Taps from which on long doubles are transformed by NumPy: its own loop takes 1 to 2 ns a product.
 LONGDOUBLE_FFT_TAPS: Final = 64
 
+# Samples in all windows of long doubles up to which these are written out, 2 MiB: a tap takes 10 us by itself.
+REFERENCE_WINDOWS: Final = 65_536
+
 # --- passes along single axes ----------------------------------------------------------------------------------------
 
 # Kernels of more rows have them packed: in an image of 1024 columns they would all want the same few sets of L1.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
+from .. import _tunables
 from .._epilogue import cast_into, finish
-from .._problem import ConvProblem, lane_of
-from .._reference import correlate
+from .._problem import Axis, ConvProblem, lane_of
+from .._reference import correlate, extend
 from .tiles import Choice
 
 # What NumPy's iterators buffer while they gather by indices, at most.
@@ -24,15 +28,51 @@ def reference_result(problem: ConvProblem, x: np.ndarray, w: np.ndarray, bias: n
     if problem.conj:
         w = w.conj()
     sizes, kernel = [axis.n for axis in problem.axes], [axis.k for axis in problem.axes]
-    result = correlate(
+    shape = problem.out_shape
+    windows = math.prod(shape) // max(problem.channels_out, 1) * problem.taps
+    # Long doubles alone: NumPy has vectors or BLAS for others, which sum in another order.
+    few = x.dtype.char in "gG" and windows <= _tunables.REFERENCE_WINDOWS
+    result = (by_windows if few else correlate)(
         x.transpose(order).reshape(problem.batch, problem.groups, problem.channels, *sizes),
         w.reshape(problem.groups, problem.channels_out, problem.channels, *kernel),
         problem.axes,
         np.frombuffer(problem.fill, problem.dtype).astype(x.dtype)[0],
         None if bias is None else bias.reshape(problem.groups, problem.channels_out).astype(x.dtype, copy=False),
     )
-    in_order = result.reshape([problem.out_shape[axis] for axis in order])
+    in_order = result.reshape([shape[axis] for axis in order])
     return in_order.transpose(np.argsort(order))
+
+
+def by_windows(
+    x: np.ndarray, w: np.ndarray, axes: Sequence[Axis], fill_value: Any, bias: np.ndarray | None
+) -> np.ndarray:
+    """Return what `correlate` does, to the last bit, with all windows written out: few calls of NumPy for many taps."""
+    padded = extend(x, axes, fill_value)
+    batch, groups, channels = padded.shape[:3]
+    kernel = [axis.k for axis in axes]
+    out = [(n - axis.window) // axis.stride + 1 for n, axis in zip(padded.shape[3:], axes, strict=True)]
+    lead, steps = padded.strides[:3], padded.strides[3:]
+    # A row of products is in the order of the definition: the channels of a tap follow each other.
+    windows = as_strided(
+        padded,
+        (groups, batch, *out, *kernel, channels),
+        (
+            *(lead[1], lead[0]),
+            *(step * axis.stride for step, axis in zip(steps, axes, strict=True)),
+            *(step * axis.dilation for step, axis in zip(steps, axes, strict=True)),
+            lead[2],
+        ),
+    )
+    rows = windows.reshape(groups, batch * math.prod(out), math.prod(kernel) * channels)
+    columns = w.transpose(0, *range(3, w.ndim), 2, 1).reshape(groups, rows.shape[2], w.shape[1])
+    sums = np.zeros((groups, rows.shape[1], w.shape[1]), x.dtype)
+    with np.errstate(all="ignore"):
+        for g in range(groups):
+            np.add(sums[g], np.dot(rows[g], columns[g]), out=sums[g])
+        if bias is not None:
+            np.add(sums, bias[:, np.newaxis], out=sums)
+    axes_last = range(2, 2 + len(axes))
+    return sums.reshape(groups, batch, *out, w.shape[1]).transpose(1, 0, 2 + len(axes), *axes_last)
 
 
 class ReferenceDriver:
@@ -53,6 +93,8 @@ class ReferenceDriver:
         padded = [axis.extent + axis.lo + axis.hi for axis in p.axes]
         lead = p.batch * p.groups * p.channels
         elements = 2 * p.x_size + p.w_size + lead * math.prod(padded) + 2 * math.prod(p.out_shape)
+        if self.lane.char in "gG":
+            elements += _tunables.REFERENCE_WINDOWS
         if p.has_epilogue:
             # Steps of an activation.
             elements += 4 * math.prod(p.out_shape)
