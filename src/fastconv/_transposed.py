@@ -9,8 +9,12 @@ import numpy as np
 
 from . import _plan, _problem, core
 from ._errors import ConvError
+from .drivers.lane import Lane
 
 __all__ = ["conv_transpose"]
+
+# Calls made before.
+_lane = Lane()
 
 
 def conv_transpose(
@@ -105,6 +109,14 @@ def conv_transpose(
     >>> fastconv.conv_transpose([1, 10, 100], [1, 2, 3], stride=2, padding=1, output_padding=1)
     array([  2,  13,  20, 130, 200, 300])
     """
+    call = None
+    if activation is None:
+        slides = (layout, stride, dilation, groups, padding, output_padding, center)
+        values = (core.distinct(flip), core.distinct(conj))
+        call = (*slides, *values, dtype, algorithm, accuracy, max_workspace)
+        result: np.ndarray | None = _lane.run(x, w, bias, call, threads, out)
+        if result is not None:
+            return result
     schedule, operands = prepare(
         x,
         w,
@@ -125,7 +137,10 @@ def conv_transpose(
         accuracy=accuracy,
         max_workspace=max_workspace,
     )
-    return core.execute(schedule, operands, threads)
+    result = core.execute(schedule, operands, threads)
+    if call is not None and layout is not None:
+        _lane.remember_transposed(x, w, bias, call, schedule, operands)
+    return result
 
 
 def prepare(
