@@ -1216,3 +1216,30 @@ def test_complex_is_four_real_convolutions(level):
         np.testing.assert_array_equal(actual.real, real)
         np.testing.assert_array_equal(actual.imag, imag)
         assert_same(fastconv.conv(x, w, conj=True), fastconv.conv(x, w.conj()))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "complex128"])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_volumes_whose_outputs_share_planes(level, threads, dtype, boundary):
+    """Planes of a packed tile make room for the next ones: in every place, between planes outside and inside."""
+    for depth, taps, pads in ((9, 3, (1, 1)), (5, 4, (6, 2)), (1, 3, (2, 3)), (12, 2, (0, 0)), (7, 5, (-1, 4))):
+        x, w = data((depth, 11, 70), dtype), data((taps, 3, 3), dtype, seed=1)
+        padding, options = (pads, (1, 1), (1, 0)), {"boundary": boundary, "fill_value": 3, "flip": True}
+        expected = _reference.conv(x, w, padding=padding, **options)
+        assert_same(fastconv.conv(x, w, padding=padding, algorithm="direct", **options), expected)
+        assert_same(fastconv.conv(x, w, padding=padding, accuracy="strict", **options), expected)
+
+
+def test_volumes_of_channels_share_planes(level, threads):
+    x = data((2, 6, 8, 9, 40))
+    for groups in (1, 2, 6):
+        w = data((12, 6 // groups, 3, 3, 3), seed=1)
+        for options in (
+            {},
+            {"stride": (1, 2, 1)},
+            {"dilation": (1, 2, 1)},
+            {"stride": (2, 1, 1)},
+            {"dilation": (2, 1, 1)},
+        ):
+            options = {"layout": "NCDHW", "groups": groups, "padding": 1, **options}
+            assert_same(fastconv.conv(x, w, algorithm="direct", **options), _reference.conv(x, w, **options))

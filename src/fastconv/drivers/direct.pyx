@@ -4,6 +4,13 @@
 A work item is a band of output rows of one image for a few groups, or a part of one where the bands are few. Its
 columns are cut into chunks; a chunk whose whole window lies inside a plain array is read where it stands, any other
 is packed with its halo first.
+
+In a volume, outputs that are neighbours along the first axis share all but one of the planes that they see. Items that
+follow each other are such outputs of one chunk, and the planes of the packed tile are a ring, in which the oldest makes
+room for the next::
+
+    output z    planes z, z + 1, z + 2        in places 0 1 2
+    z + 1       planes z + 1, z + 2, z + 3              1 2 0
 """
 
 cimport numpy as cnp
@@ -37,6 +44,7 @@ cdef struct Scratch:
     ptrdiff_t *kernel_rows  # offsets of the rows of a kernel, in the order of the row segments
     Outer outer
     ptrdiff_t weights_key  # which weights are packed
+    ptrdiff_t chunk_key, outer_packed  # which chunk is, and for which outer output
     Region *region         # to be polled by the calling thread, NULL for others
     double work            # multiply-adds since it was polled
 
@@ -44,6 +52,7 @@ cdef struct Scratch:
 cdef class Driver(Geometry):
     cdef fc_direct *kernel
     cdef ptrdiff_t register_columns, n_planes, n_plane_rows, n_row_blocks, n_chunks
+    cdef ptrdiff_t places  # planes that are a ring, or 1: a table of planes for each place of the first tap
     cdef ptrdiff_t chunk_block, n_chunk_blocks, group_block, out_block  # what an item takes of each
     cdef ptrdiff_t thread_bytes, weights_bytes
     cdef double work
@@ -71,7 +80,8 @@ cdef class Driver(Geometry):
         self.row_taps = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_taps)
         self.row_blocks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.row_blocks)
         self.chunks = <const ptrdiff_t *>cnp.PyArray_DATA(plan.chunks)
-        self.n_planes, self.n_plane_rows = len(plan.planes), len(plan.plane_rows)
+        self.places, self.n_planes = plan.planes.shape[0], plan.planes.shape[1]
+        self.n_plane_rows = len(plan.plane_rows)
         self.in_order = plan.in_order
         self.n_row_blocks, self.n_chunks = len(plan.row_blocks) - 1, len(plan.chunks) - 1
         self.group_block, self.out_block = plan.group_block, plan.out_block
@@ -123,7 +133,8 @@ cdef class Driver(Geometry):
         call.out_plain = (self.out_copies and not call.arrays.over_residual
                           and self.is_plain(out, call.arrays.out.x))
         call.w_plain = self.weights_plain(&call.arrays)
-        task = Task(self.work, items, 1, False, lines(self.n_planes * sizeof(fc_plane)), self.thread_bytes)
+        task = Task(
+            self.work, items, 1, self.places > 1, lines(self.n_planes * sizeof(fc_plane)), self.thread_bytes)
         self.run_items(&call, threads, &task)
 
     cdef bint is_plain(self, cnp.ndarray array, ptrdiff_t x_stride):
@@ -192,13 +203,13 @@ cdef class Driver(Geometry):
         for item in range(start, stop):
             if region.stopped:
                 return
-            # Neighbouring items share the weights of their groups.
-            chunk = item % self.n_chunk_blocks
-            rest = item // self.n_chunk_blocks
+            # Neighbouring items share planes, and the weights of their groups.
+            outer = item % self.outer_outs
+            rest = item // self.outer_outs
+            chunk = rest % self.n_chunk_blocks
+            rest //= self.n_chunk_blocks
             rows = rest % self.n_row_blocks
             rest //= self.n_row_blocks
-            outer = rest % self.outer_outs
-            rest //= self.outer_outs
             n = rest % self.batch
             block = rest // self.batch
             self.outer_start(&call.arrays, outer, &scratch.outer)
@@ -221,7 +232,7 @@ cdef class Driver(Geometry):
         scratch.kernel_rows = <ptrdiff_t *>at
         at += lines(self.y.k * sizeof(ptrdiff_t))
         scratch.outer.taps = <ptrdiff_t *>at
-        scratch.weights_key = -1
+        scratch.weights_key = scratch.chunk_key = -1
         # Kernels compute on the slack of a tile, where old bits may be subnormal and slow to add.
         if self.x.out % self.lanes:
             memset(scratch.packed, 0, self.channels * self.channel_pitch * self.computed_bytes)
@@ -230,7 +241,7 @@ cdef class Driver(Geometry):
                    ptrdiff_t first_chunk) noexcept nogil:
         """A block of chunks of a band of rows, for a block of groups."""
         cdef fc_direct_tile tile
-        cdef ptrdiff_t y0 = self.row_blocks[block], chunk, x0, g
+        cdef ptrdiff_t y0 = self.row_blocks[block], chunk, x0, g, key
         cdef ptrdiff_t last = min(group + self.group_block, self.groups)
         cdef bint rows_plain = (call.x_plain and scratch.outer.inside
                                 and y0 >= self.inside_y0 and self.row_blocks[block + 1] <= self.inside_y1)
@@ -248,14 +259,29 @@ cdef class Driver(Geometry):
                     tile.src = self.plain_source(call, scratch, n, g, y0, x0)
                     self.channels_of(call, scratch, &tile, n, g, y0, x0)
             else:
-                tile.planes, tile.columns, tile.src_pitch = self.planes, self.columns, self.pitch
-                tile.src = scratch.packed
-                self.start_tile(&call.arrays, y0, tile.height, x0, tile.width, &scratch.map)
+                tile.columns, tile.src_pitch, tile.src = self.columns, self.pitch, scratch.packed
+                key = ((n * self.groups + group) * self.n_row_blocks + block) * self.n_chunks + chunk
+                if not self.follows(scratch, key):
+                    self.start_tile(&call.arrays, y0, tile.height, x0, tile.width, &scratch.map)
+                scratch.chunk_key, scratch.outer_packed = key, scratch.outer.index
+                scratch.outer.turn = scratch.outer.index % self.places
+                tile.planes = self.planes + scratch.outer.turn * self.n_planes
                 for g in range(group, last):
                     self.pack(&call.arrays, self.group_source(call, n, g), g * self.channels, &scratch.outer,
                               &scratch.map, scratch.packed)
                     self.runs_only(&scratch.map)
                     self.channels_of(call, scratch, &tile, n, g, y0, x0)
+
+    cdef bint follows(self, Scratch *scratch, ptrdiff_t key) noexcept nogil:
+        """Whether the packed tile lacks but the plane of the last outer tap, which then is all that is to be packed."""
+        cdef Outer *outer = &scratch.outer
+        if self.places == 1 or scratch.chunk_key != key or scratch.outer_packed + 1 != outer.index:
+            return False
+        # A plane outside the input is filled where samples were, which the map does not ask for again.
+        if outer.taps[2 * (self.outer_taps - 1)] != 0:
+            return False
+        outer.first = self.outer_taps - 1
+        return True
 
     cdef const char *group_source(self, const Call *call, ptrdiff_t n, ptrdiff_t g) noexcept nogil:
         return call.arrays.x.data + n * call.arrays.x.batch + g * self.channels * call.arrays.x.channel

@@ -58,6 +58,8 @@ cdef struct Outer:
     ptrdiff_t *taps
     ptrdiff_t index
     bint inside  # every tap reads a sample where it stands, no boundary and no dilation zeros
+    # Taps from `first` on are packed; tap t has the place t + turn of the packed tile, modulo the taps.
+    ptrdiff_t first, turn
 
 # Where the rows and the columns of one packed tile come from; the same for every channel of every group.
 cdef struct TileMap:
@@ -132,6 +134,7 @@ cdef class Geometry(Loop):
                          TileMap *map) noexcept nogil
     cdef void pack(self, const Arrays *arrays, const char *x, ptrdiff_t before, const Outer *outer, const TileMap *map,
                    void *packed) noexcept nogil
+    cdef ptrdiff_t place_of(self, const Outer *outer, ptrdiff_t tap) noexcept nogil
     cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels, ptrdiff_t before,
                         const ptrdiff_t *offset, ptrdiff_t n, const fc_row_map *map) noexcept nogil
     cdef void load_edges(self, char *dst, const char *plane, const ptrdiff_t *offset, ptrdiff_t stride,

@@ -333,6 +333,7 @@ cdef class Geometry(Loop):
         rest = index
         outer.out_offset = 0
         outer.index = index
+        outer.first = outer.turn = 0
         outer.inside = True
         for i in range(self.n_outer - 1, -1, -1):
             position[i] = rest % self.outer[i].out
@@ -405,7 +406,7 @@ cdef class Geometry(Loop):
     cdef void pack_channels(self, const Arrays *arrays, const char *x, ptrdiff_t channels, ptrdiff_t before,
                             const Outer *outer, const TileMap *map, void *packed) noexcept nogil:
         """Gather some channels, the first element of which is at x, behind `before` others."""
-        cdef ptrdiff_t c, tap, s, i, n, flag
+        cdef ptrdiff_t c, tap, s, i, n, flag, place
         cdef const ptrdiff_t *offset = map.row_offset
         # A few channels are turned along with those before them, if that is less than reading them one by one.
         cdef bint turned = (
@@ -414,16 +415,18 @@ cdef class Geometry(Loop):
         cdef char *dst
         for s in range(self.n_row_segments):
             n = map.rows + self.row_count[s] - 1
-            for tap in range(self.outer_taps if turned else 0):
+            for tap in range(outer.first, self.outer_taps if turned else 0):
                 if outer.taps[2 * tap] != 0:
                     continue
-                dst = <char *>packed + (tap * self.outer_pitch + self.row_base[s]) * self.computed_bytes
+                place = self.place_of(outer, tap)
+                dst = <char *>packed + (place * self.outer_pitch + self.row_base[s]) * self.computed_bytes
                 for i in range(self.n_column_segments):
                     self.turn_rows(arrays, dst + self.column_base[i] * self.computed_bytes, x + outer.taps[2 * tap + 1],
                                    channels, before, offset, n, &map.columns[i])
             for c in range(channels):
-                for tap in range(self.outer_taps):
-                    dst = <char *>packed + (c * self.channel_pitch + tap * self.outer_pitch
+                for tap in range(outer.first, self.outer_taps):
+                    place = self.place_of(outer, tap)
+                    dst = <char *>packed + (c * self.channel_pitch + place * self.outer_pitch
                                             + self.row_base[s]) * self.computed_bytes
                     flag = outer.taps[2 * tap]
                     if turned and flag == 0:
@@ -437,6 +440,10 @@ cdef class Geometry(Loop):
                             self.load_empty(dst + self.column_base[i] * self.computed_bytes, flag, offset, n,
                                             &map.columns[i])
             offset += n
+
+    cdef ptrdiff_t place_of(self, const Outer *outer, ptrdiff_t tap) noexcept nogil:
+        """Where the samples of an outer tap are among those of the others."""
+        return tap + outer.turn if tap + outer.turn < self.outer_taps else tap + outer.turn - self.outer_taps
 
     cdef void turn_rows(self, const Arrays *arrays, char *dst, const char *plane, ptrdiff_t channels, ptrdiff_t before,
                         const ptrdiff_t *offset, ptrdiff_t n, const fc_row_map *map) noexcept nogil:

@@ -37,7 +37,7 @@ from .tiles import (
 class DirectPlan(TilePlan):
     """Adds the kernel's tables, and how the output is cut into work items."""
 
-    planes: np.ndarray  # (n, 3): fc_plane of a packed tile
+    planes: np.ndarray  # (places of the first outer tap, n, 3): fc_plane of a packed tile
     plane_rows: np.ndarray  # the padded row that each plane of a channel and outer tap begins with
     columns: np.ndarray  # offset of each kernel column in a packed row
     plain_columns: np.ndarray  # and in a row of the input itself
@@ -90,12 +90,16 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
     # Where bands are few, as in one dimension, each is cut into items of its own.
     few = problem.batch * math.prod(axis.out for axis in axes[:-2]) * (len(row_blocks) - 1) < _tunables.FEW_BANDS
     row_work = problem.taps * problem.channels_out * min(tile_rows, y.out)
+    chunk_block = max(1, share_of(_tunables.ITEM_WORK, row_work * tile_columns) if few else len(chunks) - 1)
+    group_block = max(1, min(problem.groups, share_of(_tunables.ITEM_WORK, row_work * x.out)))
     in_order = problem.accuracy == "strict"
     runs = make_runs(rows, y, in_order)
+    shares_planes = len(axes) == 3 and axes[0].stride == axes[0].dilation == axes[0].input_dilation == 1
+    places = outer_taps if shares_planes else 1
     tiles = DirectPlan(
         **common(problem, level, compute, axes),
         **layout,
-        planes=make_planes(problem.channels * outer_taps, rows, runs, x.k, layout),
+        planes=make_planes(problem.channels, outer_taps, places, rows, runs, x.k, layout),
         plane_rows=runs.first * y.dilation,
         columns=(layout["column_base"][columns.segment] + columns.offset).astype(np.intp),
         plain_columns=np.arange(x.k, dtype=np.intp) * x.dilation,
@@ -106,8 +110,8 @@ def plan_direct(problem: ConvProblem, level: str) -> Choice:
         inside_y=inside_y,
         inside_x=inside_x,
         can_read_plain=can_read_plain,
-        chunk_block=max(1, share_of(_tunables.ITEM_WORK, row_work * tile_columns) if few else len(chunks) - 1),
-        group_block=max(1, min(problem.groups, share_of(_tunables.ITEM_WORK, row_work * x.out))),
+        chunk_block=chunk_block if places == 1 else 1,
+        group_block=group_block if places == 1 else 1,
         out_block=max(1, min(problem.channels_out, _tunables.DIRECT_WEIGHT_BYTES // (problem.taps * item))),
     )
     return Choice.of(
@@ -127,11 +131,11 @@ def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str
     wide = max(sizes["direct_vectors"] // parts, 1)
     blocks = float(np.sum(-(-widths // (lanes * wide)))) * images
     register_rows = float(np.sum(-(-heights // sizes["direct_rows"])))
-    planes = len(plan.planes)
+    planes = plan.planes.shape[1]
     register_tiles = blocks * register_rows
     accumulators = parts * vectors * y.out / max(register_tiles, 1.0)
     # Vectors that a register tile loads for each column of the kernel: of all rows that its planes reach.
-    reached = y.out * planes + register_rows * float(np.sum(plan.planes[:, 2] - 1))
+    reached = y.out * planes + register_rows * float(np.sum(plan.planes[0, :, 2] - 1))
     work = {
         "direct.call": 1.0,
         "direct.tile": images * len(heights) * len(widths),
@@ -139,7 +143,7 @@ def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str
         "direct.product": register_tiles * problem.taps * max(accumulators, _tunables.LATENCY_STEPS),
     }
     # A kernel of one row shares its loads between neighbouring vectors.
-    if planes != 1 or plan.planes[0, 2] > 1 or x.k == 1 or x.dilation > 1 or x.stride > 1:
+    if planes != 1 or plan.planes[0, 0, 2] > 1 or x.k == 1 or x.dilation > 1 or x.stride > 1:
         work["direct.load"] = vectors * reached * x.k
     if x.out % lanes:
         # The slack of packed tiles is cleared at every call.
@@ -156,7 +160,11 @@ def work_of(problem: ConvProblem, level: str, plan: DirectPlan, layout: dict[str
     plain = 0.0
     if plan.can_read_plain and rows_follow and y.out and x.out:
         plain = share_inside(plan.row_blocks, plan.inside_y) * share_inside(plan.chunks, plan.inside_x)
-    return work | arrays_work(problem, level, "direct.far") | pack_work(problem, level, plan.axes, layout, 1.0 - plain)
+    axes = plan.axes
+    if plan.planes.shape[0] > 1:
+        # One plane for each output along the first axis.
+        axes = (Axis(axes[0].out, 1, 1, 1, 1, 0, 0, "constant"), y, x)
+    return work | arrays_work(problem, level, "direct.far") | pack_work(problem, level, axes, layout, 1.0 - plain)
 
 
 def share_inside(cuts: np.ndarray, inside_: tuple[int, int]) -> float:
@@ -206,13 +214,20 @@ def make_runs(rows: Segments, axis: Axis, in_order: bool) -> Runs:
     return Runs(taps, taps[np.cumsum(counts) - counts], counts)
 
 
-def make_planes(pairs: int, rows: Segments, runs: Runs, columns: int, layout: dict[str, Any]) -> np.ndarray:
-    """Return fc_plane for every pair of a channel and an outer tap, and every run, of a packed tile."""
+def make_planes(
+    channels: int, taps: int, places: int, rows: Segments, runs: Runs, columns: int, layout: dict[str, Any]
+) -> np.ndarray:
+    """Return fc_plane for every pair of a channel and an outer tap, and every run, of a packed tile.
+
+    There is a table for each place that the first outer tap can have: the others are behind it, and then in front.
+    """
     weights = np.concatenate([[0], np.cumsum(runs.rows * columns)])
-    pair = np.arange(pairs)
-    planes = np.empty((pairs, len(runs.rows), 3), np.intp)
+    pairs = np.arange(channels * taps)
+    first = np.arange(places)[:, None]
+    place = pairs // taps * taps + (pairs + first) % taps
+    planes = np.empty((places, len(pairs), len(runs.rows), 3), np.intp)
     base = layout["row_base"][rows.segment[runs.first]] + rows.offset[runs.first] * layout["pitch"]
-    planes[:, :, 0] = pair[:, None] * layout["outer_pitch"] + base
-    planes[:, :, 1] = pair[:, None] * weights[-1] + weights[:-1]
-    planes[:, :, 2] = runs.rows
-    return planes.reshape(-1, 3)
+    planes[..., 0] = place[:, :, None] * layout["outer_pitch"] + base
+    planes[..., 1] = pairs[:, None] * weights[-1] + weights[:-1]
+    planes[..., 2] = runs.rows
+    return planes.reshape(places, -1, 3)
