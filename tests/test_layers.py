@@ -42,6 +42,7 @@ RANKS = (
             "direct",
             "gemm",
             "lattices",
+            "matrices",
             "parts",
             "quantised",
             "reference",

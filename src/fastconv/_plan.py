@@ -22,6 +22,7 @@ from .planners.direct import plan_direct
 from .planners.fft import plan_fft
 from .planners.gemm import plan_channels
 from .planners.lattices import on_lattices
+from .planners.matrices import on_matrices
 from .planners.parts import in_parts
 from .planners.phases import plan_phases
 from .planners.pixels import plan_pixels
@@ -35,7 +36,7 @@ Planner = Callable[[ConvProblem, str], Choice]
 # The variants of each algorithm. The cheapest that accepts is taken, and the reference accepts everything.
 PLANNERS: dict[str, tuple[Planner, ...]] = {
     "winograd": tuple(partial(in_parts, partial(on_lattices, partial(plan_winograd, outputs))) for outputs in POINTS),
-    "gemm": (plan_channels, plan_pixels),
+    "gemm": (plan_channels, plan_pixels, partial(on_matrices, plan_channels)),
     "direct": (plan_direct, plan_depthwise, partial(on_merged_axes, plan_direct), partial(on_turned_axes, plan_direct)),
     "fft": (plan_fft, partial(on_turned_axes, plan_fft)),
     "reference": (plan_reference,),

@@ -96,6 +96,9 @@ FC_INLINE void FC_ID(pixels_wide)(const fc_pixels_tile *tile, int vectors, int l
         first = FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS, vectors, looks_up, 0);
     if (FC_PIXELS_ROWS > 4 && first + 4 <= tile->channels_out)
         first = FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS > 4 ? 4 : 1, vectors, looks_up, 0);
+    /* Colours are three, and samples that were read from far away are not read twice. */
+    if (FC_PIXELS_ROWS > 3 && first + 3 == tile->channels_out)
+        first = FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS > 3 ? 3 : 1, vectors, looks_up, 0);
     if (FC_PIXELS_ROWS > 2 && first + 2 <= tile->channels_out)
         first = FC_ID(pixels_rows)(tile, first, FC_PIXELS_ROWS > 2 ? 2 : 1, vectors, looks_up, 0);
     if (first < tile->channels_out)

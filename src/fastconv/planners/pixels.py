@@ -180,9 +180,9 @@ def work_of(problem: ConvProblem, level: str, plan: PixelsPlan, layout: dict[str
     panels = -(-vectors // sizes["pixels_vectors"])
     blocks = -(-problem.taps // plan.block)
     out_steps = -(-problem.channels_out // plan.out_block) * -(-plan.out_block // plan.out_step)
-    # Output channels that do not fill the rows of a register tile go through halves of it.
+    # Output channels that do not fill the rows of a register tile go through parts of it.
     whole, rest = divmod(problem.channels_out, sizes["pixels_rows"])
-    rows = [sizes["pixels_rows"]] * whole + [bit for bit in (4, 2, 1) if rest & bit]
+    rows = [sizes["pixels_rows"]] * whole + [4] * (rest // 4) + [rest % 4] * (rest % 4 > 0)
     across = vectors / max(panels, 1)
     steps = sum(max(n * across, _tunables.LATENCY_STEPS) for n in rows)
     passes = images / problem.groups * tiles
