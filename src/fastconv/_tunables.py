@@ -199,6 +199,13 @@ PIXELS_COPIED_BYTES: Final = 172 * 1024
 # 100 from panels.
 PIXELS_COPIED_CHANNELS: Final = 24
 
+# With fewer output channels so many pixels of so many products are read in place, from one stream a channel, while the
+# sums wait in L1: 256 channels of 56 x 56 to 8 take 212 us so, 295 from panels; to 16 as long, to 24 413 and 344.
+# A tile of half the pixels for few products: 5 channels of 127 x 127 to 216 take 1010 us with it, 1360 with one of 512.
+PIXELS_STREAMED_CHANNELS: Final = 16
+PIXELS_STREAMED_TILE: Final = 2048
+PIXELS_STREAMED_BLOCK: Final = 32
+
 # Products for each pixel that is summed across the lanes in the end, which takes as long as 30 of them.
 PIXELS_ODD_PRODUCTS: Final = 64
 

@@ -67,12 +67,20 @@ def rows_that_fill(rows: int, width: int, most: int, wide: int) -> int:
 
 
 def pays_to_copy(problem: ConvProblem) -> bool:
-    """Return whether samples are worth being copied into panels, which takes that they are far or read often."""
+    """Return whether samples are worth being copied into panels, which takes that they are far and read often."""
     item = problem.dtype.itemsize
     near = problem.x_size * item <= _tunables.NEAR_BYTES
-    if near and problem.channels_out < _tunables.PIXELS_COPIED_CHANNELS:
-        return False
-    return problem.taps * _tunables.PIXELS_TILE * item > _tunables.L1_BYTES
+    least = _tunables.PIXELS_COPIED_CHANNELS if near else _tunables.PIXELS_STREAMED_CHANNELS
+    return problem.channels_out >= least and problem.taps * _tunables.PIXELS_TILE * item > _tunables.L1_BYTES
+
+
+def tile_in_place(problem: ConvProblem) -> tuple[int, int]:
+    """Return the pixels of a tile, and the products between two visits of a sum, where samples are read in place."""
+    if problem.channels_out < _tunables.PIXELS_STREAMED_CHANNELS:
+        return _tunables.PIXELS_STREAMED_TILE, _tunables.PIXELS_STREAMED_BLOCK
+    if problem.taps <= _tunables.PIXELS_FEW_PRODUCTS:
+        return _tunables.PIXELS_STREAMED_TILE // 2, _tunables.PIXELS_BLOCK
+    return _tunables.PIXELS_TILE, _tunables.PIXELS_BLOCK
 
 
 def odd_pixels(problem: ConvProblem, lanes: int, width: int) -> int:
@@ -104,7 +112,11 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
     rows, columns = make_segments(y, lanes), make_segments(x, lanes)
     pointwise = is_pointwise(problem)
     copied = pointwise and pays_to_copy(problem)
-    most_pixels = _tunables.PIXELS_COPIED_TILE if copied else _tunables.PIXELS_TILE
+    most_pixels, block = _tunables.PIXELS_TILE, _tunables.PIXELS_BLOCK
+    if copied:
+        most_pixels = _tunables.PIXELS_COPIED_TILE
+    elif pointwise:
+        most_pixels, block = tile_in_place(problem)
     tile_columns = equal_share(x.out, most_pixels, wide)
     most_rows = 1 if tile_columns < x.out else max(most_pixels // max(x.out, 1), 1)
     tile_rows = rows_that_fill(y.out, x.out, most_rows, wide) if copied else equal_share(y.out, most_rows, 1)
@@ -121,7 +133,6 @@ def plan_pixels(problem: ConvProblem, level: str) -> Choice:
         return Choice("gemm", refusal=f"one tile of {problem.taps} products an output is too large for the cache")
 
     contiguous = tile_rows == 1 or (x.k == 1 and tile_columns == x.out)
-    block = _tunables.PIXELS_BLOCK
     if copied:
         block = _tunables.PIXELS_COPIED_BYTES // (min(tile_rows * tile_columns, _tunables.PIXELS_COPIED_TILE) * item)
     block = equal_share(problem.taps, block, 1)
