@@ -5,8 +5,8 @@ of the counts, each times its constant here. Only the ratios between plans count
 another clock has too: a full vector of multiply-adds at the rate that `drivers.levels.fma_rate` measures.
 
 The constants were fitted to the times of 1000 random layers, at x86_v4 on the machine that `_tunables` names, by
-``python -m bench.cost_model --fit``; what is picked of 200 others is within 10 % of the best for 98 %, and at worst
-takes 1.28 times as long. `fastconv.tune` fits them to the user's CPU.
+``python -m bench.cost_model --fit``; what is picked of 200 others is within 10 % of the best for 94 %, and at worst
+takes 1.35 times as long. `fastconv.tune` fits them to the user's CPU.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONSTANTS: Final[dict[str, float]] = {
     # one by one, into lines that L1 holds or does not; a row of results that is narrow and copied; a vector of a
     # packed tile that is cleared; a vector of the arrays that L2 does not hold.
     "direct.call": 7_450.0,
-    "direct.tile": 100.0,
+    "direct.tile": 200.0,
     "direct.plane": 19.6,
     "direct.product": 0.741,
     "direct.load": 3.32,
