@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv import _ndimage_calls, _numpy, _transposed, core, nn, signal
+from fastconv import _ndimage_calls, _numpy, _transposed, _windows, core, nn, signal
 from fastconv.drivers import levels
 
 BOUNDARIES = ("constant", "edge", "symmetric", "reflect", "wrap")
@@ -81,7 +81,15 @@ def fused_levels():
 @contextmanager
 def at_level(name):
     """Use a level; the faces forget their remembered calls, which hold on to the level they were made with."""
-    lanes = (*signal._lanes, *_numpy._lanes, *_ndimage_calls.lanes, *nn._lanes, core._lane, _transposed._lane)
+    lanes = (
+        *signal._lanes,
+        *_numpy._lanes,
+        *_ndimage_calls.lanes,
+        *nn._lanes,
+        *_windows.lanes,
+        core._lane,
+        _transposed._lane,
+    )
     with levels.use(name):
         for lane in lanes:
             lane.clear()

@@ -8,11 +8,19 @@ import pytest
 from _tools import assert_same, data, run_together
 
 import fastconv
-from fastconv import _ndimage_calls, _numpy, _plan, _transposed, core, nn, signal
+from fastconv import _ndimage_calls, _numpy, _plan, _transposed, _windows, core, nn, signal
 
 THREADS, CALLS = 64, 300
 PATIENCE = 240  # seconds; what takes longer hangs
-LANES = (*signal._lanes, *_numpy._lanes, *_ndimage_calls.lanes, *nn._lanes, core._lane, _transposed._lane)
+LANES = (
+    *signal._lanes,
+    *_numpy._lanes,
+    *_ndimage_calls.lanes,
+    *nn._lanes,
+    *_windows.lanes,
+    core._lane,
+    _transposed._lane,
+)
 
 
 @pytest.fixture

@@ -685,3 +685,32 @@ def test_empty_arrays():
     assert fastconv.col2im(many, many.shape[2:]).shape == many.shape[2:]
     assert nn.unfold(np.ones((0, 3, 4, 5)), 2).shape == (0, 12, 12)
     assert nn.fold(np.ones((0, 12, 12)), (4, 5), 2).shape == (0, 3, 4, 5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "complex128", "S3", "M8[s]"])
+def test_windows_of_a_second_call(dtype):
+    """The lane knows shapes and numbers of dtypes; the arrays, and what else they are, are those of the call."""
+    x = np.arange(2 * 3 * 6 * 7).reshape(2, 3, 6, 7).astype("i8" if dtype.startswith("M") else dtype).astype(dtype)
+    others = (x, x[::-1], np.asfortranarray(x), x[:, :, :5], x.astype(x.dtype.newbyteorder()))
+    if dtype.startswith("M"):
+        others = (*others, x.astype("M8[ms]"))
+    if dtype.startswith("S"):
+        others = (*others, x.astype("S5"))
+    for options in ({}, {"stride": (2, 1)}, {"dilation": 2, "boundary": "wrap"}):
+        options = {"layout": "NCHW", **options}
+        for array in others * 2:
+            windows = fastconv.im2col(array, (3, 2), **options)
+            out = np.empty(windows.shape, array.dtype.newbyteorder("="))
+            np.testing.assert_array_equal(fastconv.im2col(array, (3, 2), out=out, **options), windows)
+            if np.dtype(dtype).kind in "ufc":
+                sums = fastconv.col2im(windows, array.shape, **options)
+                np.testing.assert_array_equal(
+                    fastconv.col2im(windows, array.shape, out=np.empty_like(sums), **options), sums
+                )
+    padded = (
+        [fastconv.im2col(x, 3, layout="NCHW", padding=1, fill_value=fill) for fill in (0, 1, 0, True)]
+        if (np.dtype(dtype).kind in "fc")
+        else []
+    )
+    for windows, corner in zip(padded, (0, 1, 0, 1), strict=False):
+        assert windows[0, 0, 0, 0, 0, 0] == corner

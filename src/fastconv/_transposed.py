@@ -112,7 +112,7 @@ def conv_transpose(
     call = None
     if activation is None:
         slides = (layout, stride, dilation, groups, padding, output_padding, center)
-        values = (core.distinct(flip), core.distinct(conj))
+        values = (_problem.distinct(flip), _problem.distinct(conj))
         call = (*slides, *values, dtype, algorithm, accuracy, max_workspace)
         result: np.ndarray | None = _lane.run(x, w, bias, call, threads, out)
         if result is not None:

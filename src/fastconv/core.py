@@ -152,7 +152,7 @@ def conv(
     call = None
     if scale is residual is activation is result_dtype is None and type(overflow) is str and overflow == "wrap":
         slides = (layout, stride, dilation, input_dilation, groups, padding, center, boundary)
-        values = (distinct(fill_value), distinct(flip), distinct(conj))
+        values = (_problem.distinct(fill_value), _problem.distinct(flip), _problem.distinct(conj))
         call = (*slides, *values, dtype, algorithm, accuracy, max_workspace)
         result: np.ndarray | None = _lane.run(x, w, bias, call, threads, out)
         if result is not None:
@@ -185,15 +185,6 @@ def conv(
     if call is not None:
         _lane.remember(x, w, bias, call, schedule, operands)
     return result
-
-
-def distinct(option: Any) -> Any:
-    """Return an option as the lane takes it, equal to the same only: not 1.0 or True to 1, nor 0.0 to -0.0."""
-    if type(option) is float:
-        return (option.hex(),)
-    if type(option) is bool:
-        return (str(option),)
-    return (option,) if type(option) is tuple else option
 
 
 def prepare(x: Any, w: Any, **options: Any) -> tuple[_plan.Schedule, _problem.Operands]:
