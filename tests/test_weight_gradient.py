@@ -10,7 +10,7 @@ from _tools import BOUNDARIES, DTYPES, assert_same, assert_same_bits, data, pref
 
 import fastconv
 from fastconv import ConvError, ConvTypeError, _problem, _reference, _tunables, _weight_gradient
-from fastconv._weight_gradient import bias_gradient, weight_gradient
+from fastconv._weight_gradient import bias_gradient, reads_better_swapped, weight_gradient
 from fastconv.drivers import levels
 
 LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC", "CHW", "HWCN"), 3: ("NCDHW", "NDHWC")}
@@ -307,3 +307,18 @@ def test_bias_without_channels():
     x = data((5, 6))
     problem = problem_of(x, (2, 3))
     assert_same(bias_gradient(problem, np.ones(problem.out_shape, np.float32)), np.array([16], np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "float16", "int32"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "HNCW"])
+def test_pointwise_layers_that_are_transposed(level, layout, dtype, threads):
+    """Of few channels out and many in, which then are in the lanes."""
+    sizes = {"N": 2, "H": 6, "W": 19}
+    for channels, channels_out in ((33, 1), (40, 3), (64, 7), (20, 17), (5, 3)):
+        x = data([sizes.get(letter, channels) for letter in layout], dtype, most=2)
+        problem = problem_of(x, (channels_out, channels, 1, 1), layout=layout)
+        lanes = max(levels.describe(level)["vector_bytes"] // np.dtype(dtype).itemsize, 1)
+        if dtype in ("float32", "float64") and lanes >= 8 and channels_out == 3 and channels == 40:
+            assert reads_better_swapped(problem)
+        for view in (x, x[::-1], np.asfortranarray(x)):
+            check(view, (channels_out, channels, 1, 1), layout=layout, threads=threads, most=2)

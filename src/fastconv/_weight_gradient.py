@@ -21,7 +21,7 @@ from .drivers import levels
 from .drivers import threads as _threads
 from .planners.gradient import plan_gradient
 from .planners.pixels import is_pointwise
-from .planners.tiles import COMPUTE
+from .planners.tiles import COMPUTE, lanes_of
 
 __all__ = ["bias_gradient", "weight_gradient"]
 
@@ -110,6 +110,13 @@ def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarra
     if dw.size == 0 or math.prod(problem.out_shape) == 0:
         dw[...] = 0
         return
+    if is_pointwise(problem) and reads_better_swapped(problem):
+        # Samples and gradients play the same part then, and the result is the transpose.
+        sums = np.empty((dw.shape[1], dw.shape[0], *dw.shape[2:]), dw.dtype)
+        swapped = problem._replace(channels=problem.channels_out, channels_out=problem.channels)
+        compute(swapped, grad, x, sums, threads)
+        dw[...] = sums.swapaxes(0, 1)
+        return
     if is_pointwise(problem) and len(problem.axes) > 1:
         problem, x, grad = flattened(problem, x, grad)
         dw = dw.reshape(*dw.shape[:2], *(1 for _ in problem.axes))
@@ -125,6 +132,15 @@ def compute(problem: ConvProblem, x: np.ndarray, grad: np.ndarray, dw: np.ndarra
         driver.run(x, grad, sums, threads)
         with np.errstate(over="ignore"):
             dw[...] = sums
+
+
+def reads_better_swapped(problem: ConvProblem) -> bool:
+    """Return whether channels in fill vectors so much better than channels out do that they should be in the lanes."""
+    if problem.groups > 1 or problem.dtype not in COMPUTE:
+        return False
+    lanes = lanes_of(problem, levels.current())
+    now = -(-problem.channels_out // lanes) * problem.channels
+    return -(-problem.channels // lanes) * problem.channels_out < now
 
 
 def is_flat(array: np.ndarray) -> bool:
