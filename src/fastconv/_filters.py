@@ -249,7 +249,7 @@ class AxesPlan(NamedTuple):
             x = x.astype(self.x_dtype)
         source = x.reshape(self.shape)
         if self.turn is not None:
-            source = self.turn.copy(source, threads)
+            source = self.turn.turned(source, threads)
         elif self.contiguous and not source.flags.c_contiguous:
             source = np.ascontiguousarray(source)
         for stage in self.stages:

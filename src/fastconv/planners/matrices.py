@@ -56,11 +56,14 @@ class MatricesDriver:
         self.order = (problem.batch_axis, problem.channel_axis, *problem.spatial_axes)
         self.taps = problem.taps
         self.pixels: Any = (..., *(0 for _ in problem.axes))
+        # Rows of samples that do not follow each other in the order of the weights are copied.
+        follow = problem.taps == problem.channels or self.order == tuple(range(len(self.order)))
+        self.copied = 0 if follow else problem.x_size * problem.dtype.itemsize
 
     @property
     def workspace_bytes(self) -> int:
-        """Scratch memory of one thread."""
-        return int(self.driver.workspace_bytes)
+        """Scratch memory of one thread, with a copy of the input that all share."""
+        return int(self.driver.workspace_bytes) + self.copied
 
     @property
     def level_name(self) -> str:

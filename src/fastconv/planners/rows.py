@@ -43,8 +43,11 @@ class Turn(NamedTuple):
         rows, columns = math.prod(array.shape[:split]), math.prod(array.shape[split:])
         return np.require(array.reshape(rows, columns), requirements=["C", "A"])
 
-    def copy(self, array: np.ndarray, threads: int | None) -> np.ndarray:
-        """Return a copy of an array with its axes in this order."""
+    def turned(self, array: np.ndarray, threads: int | None) -> np.ndarray:
+        """Return an array with its axes in this order: a copy, if it does not lie so."""
+        seen = array.transpose(self.order)
+        if seen.flags.c_contiguous and seen.flags.aligned:
+            return seen
         turned = results.empty(tuple(array.shape[axis] for axis in self.order), array.dtype)
         _TURNER.turn(self.matrix(array), turned, threads)
         return turned
@@ -203,5 +206,5 @@ class TurnedDriver(MovedDriver):
     ) -> None:
         """Write the convolution of x and w to out, which shares memory with neither and is aligned."""
         turned = results.empty(self.shape, out.dtype)
-        self.driver.run(self.turn.copy(x, threads), w.transpose(self.turn.order), bias, turned, threads)
+        self.driver.run(self.turn.turned(x, threads), w.transpose(self.turn.order), bias, turned, threads)
         self.turn.put_back(turned, out, threads)
