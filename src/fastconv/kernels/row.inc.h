@@ -47,6 +47,10 @@ FC_INLINE void FC_ID(load_run_of)(FC_ID(computed) *dst, const char *src, ptrdiff
         copy_bytes((char *)dst, run, n * (ptrdiff_t)sizeof(FC_STORED));
     else if (step == sizeof(FC_STORED))
         FC_LOAD_RUN((char *)dst, run, n);
+    else if (step == 8 && FC_COPY && sizeof(FC_STORED) == 4 && n >= FC_VECTOR_BYTES / 4)
+        copy_every_second_4((char *)dst, run, n);
+    else if (step == 16 && FC_COPY && sizeof(FC_STORED) == 8 && n >= FC_VECTOR_BYTES / 8)
+        copy_every_second_8((char *)dst, run, n);
     else if (step == 2 * sizeof(FC_STORED))
         FC_ID(load_run)(dst, run, 2 * sizeof(FC_STORED), n);
     else

@@ -31,6 +31,33 @@ FC_INLINE void copy_bytes(char *dst, const char *src, ptrdiff_t n) {
         copy_halves(dst, src, n, 2);
 }
 
+/* Every second one of elements of 4 and of 8 bytes: n of them, at least a vector. None behind the last is touched: the
+ * second vector of samples begins with the last sample of the first. */
+typedef float floats_at __attribute__((vector_size(FC_VECTOR_BYTES), aligned(1), may_alias));
+typedef float floats __attribute__((vector_size(FC_VECTOR_BYTES)));
+typedef double doubles_at __attribute__((vector_size(FC_VECTOR_BYTES), aligned(1), may_alias));
+typedef double doubles __attribute__((vector_size(FC_VECTOR_BYTES)));
+
+FC_INLINE void copy_every_second_4(char *dst, const char *src, ptrdiff_t n) {
+    enum { LANES = FC_VECTOR_BYTES / 4 };
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const ptrdiff_t at = i < n - LANES ? i : n - LANES;
+        const floats_at *from = (const floats_at *)(src + 8 * at);
+        const floats a = *from, b = *(const floats_at *)((const char *)from + 4 * (LANES - 1));
+        *(floats_at *)(dst + 4 * at) = __builtin_shufflevector(a, b, FC_LIST_4(FC_APART));
+    }
+}
+
+FC_INLINE void copy_every_second_8(char *dst, const char *src, ptrdiff_t n) {
+    enum { LANES = FC_VECTOR_BYTES / 8 };
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const ptrdiff_t at = i < n - LANES ? i : n - LANES;
+        const doubles_at *from = (const doubles_at *)(src + 16 * at);
+        const doubles a = *from, b = *(const doubles_at *)((const char *)from + 8 * (LANES - 1));
+        *(doubles_at *)(dst + 8 * at) = __builtin_shufflevector(a, b, FC_LIST_8(FC_APART));
+    }
+}
+
 FC_INLINE int32_t float_bits(float value) {
     int32_t bits;
     __builtin_memcpy(&bits, &value, sizeof(bits));

@@ -56,6 +56,12 @@
 #define FC_ODD_8 FC_ODD_4, 9, 11, 13, 15
 #define FC_ODD_16 FC_ODD_8, 17, 19, 21, 23, 25, 27, 29, 31
 
+/* The even elements of two vectors of which the second begins with the last element of the first. */
+#define FC_APART_2 0, 3
+#define FC_APART_4 0, 2, 5, 7
+#define FC_APART_8 FC_EVEN_4, 9, 11, 13, 15
+#define FC_APART_16 FC_EVEN_8, 17, 19, 21, 23, 25, 27, 29, 31
+
 #define FC_PAIR_2 0, 1
 #define FC_PAIR_4 FC_PAIR_2, 0, 1
 #define FC_PAIR_8 FC_PAIR_4, 0, 1, 0, 1
