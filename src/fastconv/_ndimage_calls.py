@@ -12,7 +12,7 @@ from . import _filters, _tunables
 from . import _ndimage_args as args
 from . import _ndimage_passes as geometry
 from .drivers import threads as _threads
-from .drivers.lane import Lane
+from .drivers.lane import Lane, distinct
 
 Array = NDArray[Any]
 
@@ -57,7 +57,7 @@ def _short_call(output: Any, options: tuple[Any, ...]) -> tuple[Any, ...] | None
         output = np.dtype(output).char
     elif output is not None:
         return None
-    return (output, *[(option.hex(),) if type(option) is float else option for option in options])
+    return (output, *map(distinct, options))
 
 
 def _takes_all(target: args.Target, call: tuple[Any, ...]) -> bool:

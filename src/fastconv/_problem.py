@@ -542,15 +542,6 @@ def is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def distinct(option: Any) -> Any:
-    """Return an option as the lane takes it, equal to the same only: not 1.0 or True to 1, nor 0.0 to -0.0."""
-    if type(option) is float:
-        return (option.hex(),)
-    if type(option) is bool:
-        return (str(option),)
-    return (option,) if type(option) is tuple else option
-
-
 def switch(value: Any, name: str) -> bool:
     """Return value as a bool."""
     if isinstance(value, (bool, np.bool_)) or (isinstance(value, int) and value in (0, 1)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _plan, _problem, core
 from ._errors import ConvError
-from .drivers.lane import Lane
+from .drivers.lane import Lane, distinct
 
 __all__ = ["conv_transpose"]
 
@@ -112,7 +112,7 @@ def conv_transpose(
     call = None
     if activation is None:
         slides = (layout, stride, dilation, groups, padding, output_padding, center)
-        values = (_problem.distinct(flip), _problem.distinct(conj))
+        values = (distinct(flip), distinct(conj))
         call = (*slides, *values, dtype, algorithm, accuracy, max_workspace)
         result: np.ndarray | None = _lane.run(x, w, bias, call, threads, out)
         if result is not None:

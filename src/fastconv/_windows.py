@@ -29,7 +29,7 @@ from . import _problem
 from ._errors import ConvError, ConvTypeError
 from ._problem import Axis
 from .drivers import threads as _threads
-from .drivers.lane import Lane
+from .drivers.lane import Lane, distinct
 from .drivers.windows import Windows
 
 __all__ = ["col2im", "im2col"]
@@ -150,7 +150,7 @@ def im2col(
     call = None
     if out is None:
         slides = (kernel_size, layout, stride, dilation, padding, center, boundary)
-        call = (*slides, _problem.distinct(fill_value))
+        call = (*slides, distinct(fill_value))
         known: np.ndarray | None = _im2col_lane.run(x, None, None, call, threads)
         if known is not None:
             return known

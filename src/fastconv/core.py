@@ -12,7 +12,7 @@ from ._epilogue import finish
 from ._errors import ConvError, ConvTypeError
 from .drivers import levels, results
 from .drivers import threads as _threads
-from .drivers.lane import Lane
+from .drivers.lane import Lane, distinct
 from .planners.reference import reference_result
 
 __all__ = ["conv"]
@@ -152,7 +152,7 @@ def conv(
     call = None
     if scale is residual is activation is result_dtype is None and type(overflow) is str and overflow == "wrap":
         slides = (layout, stride, dilation, input_dilation, groups, padding, center, boundary)
-        values = (_problem.distinct(fill_value), _problem.distinct(flip), _problem.distinct(conj))
+        values = (distinct(fill_value), distinct(flip), distinct(conj))
         call = (*slides, *values, dtype, algorithm, accuracy, max_workspace)
         result: np.ndarray | None = _lane.run(x, w, bias, call, threads, out)
         if result is not None:

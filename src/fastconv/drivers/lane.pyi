@@ -6,6 +6,8 @@ import numpy as np
 from fastconv._plan import Schedule
 from fastconv._problem import Operands
 
+def distinct(option: Any) -> Any: ...
+
 class Lane:
     def run(
         self,

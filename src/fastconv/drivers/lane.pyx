@@ -57,6 +57,16 @@ cdef bint plain_option(object option):
     return False
 
 
+def distinct(option):
+    """Return an option as a lane takes it, equal to the same only: not 1.0 or True to 1, nor 0.0 to -0.0."""
+    kind = type(option)
+    if kind is float:
+        return (option.hex(),)
+    if kind is bool:
+        return (str(option),)
+    return (option,) if kind is tuple else option
+
+
 cdef bint finite_bits(const char *data, cnp.npy_intp n, cnp.npy_intp step, cnp.npy_intp parts, int bytes) noexcept:
     """Whether none of n elements of so many real parts, of so many bytes each, is NaN or Inf."""
     cdef cnp.npy_intp i, part
