@@ -51,10 +51,10 @@ RANKS = (
             "winograd",
         )
     },
-    {"planners.pixels"},
+    {"planners.pixels", "planners.wrapper"},
     {"planners.tiles"},
     {"planners"},
-    {"_problem"},
+    {"_problem", "_costs"},
     {"drivers.phases"},
     {
         f"drivers.{name}"
@@ -78,7 +78,6 @@ RANKS = (
     {"drivers.threads"},
     {"drivers.levels", "drivers.results"},
     {"drivers.kernels", "drivers"},
-    {"_costs"},
     {"_reference", "_errors", "_tunables", "_epilogue", "_report", "_wisdom"},
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

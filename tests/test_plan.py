@@ -10,7 +10,8 @@ import pytest
 from _tools import BOUNDARIES, assert_same, assert_same_bits, assert_whole, data, prefilled
 
 import fastconv
-from fastconv import ConvError, ConvTypeError, _reference, _tunables
+from fastconv import ConvError, ConvTypeError, _plan, _problem, _reference, _tunables
+from fastconv.drivers import levels
 
 # Weights, options, and shapes of inputs.
 LAYERS = {
@@ -197,10 +198,15 @@ def test_shapes_share_packed_weights():
     for size in range(8, 30):
         plan(data((1, 64, size, size)))
     assert plan.packed_bytes == once
-    for algorithm in ("winograd", "gemm"):
-        plan = fastconv.plan(data((600, 600, 3, 3)), (1, 600, 9, 9), layout="NCHW", algorithm=algorithm)
-        # Too many to be kept transformed: the panels are GEMM's.
-        assert [*plan._packed] == ["panels"]
+    x, w = data((1, 600, 9, 9)), data((600, 600, 3, 3))
+    assert [*fastconv.plan(w, x.shape, layout="NCHW", algorithm="gemm")._packed] == ["panels"]
+    problem, _ = _problem.prepare(x, w, layout="NCHW", algorithm="winograd")
+    # Weights that are transformed for each block come in GEMM's panels; those that are kept do not.
+    found = {
+        choice.driver.panel_format
+        for choice in _plan.served(_plan.candidates(problem._replace(planned=True), levels.current()))
+    }
+    assert found == {"panels", "F(2, 3)", "F(4, 3)"}
 
 
 def test_a_plan_keeps_a_bounded_number_of_shapes_and_of_packed_weights(monkeypatch):

@@ -9,7 +9,7 @@ from _guard import Fence
 from _tools import BOUNDARIES, assert_same, assert_same_bits, assert_whole, data, prefilled
 
 import fastconv
-from fastconv import ConvError, _problem, _reference, _tunables, nn
+from fastconv import ConvError, _plan, _problem, _reference, _tunables, nn
 from fastconv.drivers import levels
 from fastconv.planners import winograd
 
@@ -41,15 +41,15 @@ def layer(shape, dtype="float32", seed=0):
     return [normal(size, dtype, seed + i) for i, size in enumerate(sizes)]
 
 
-def run(x, w, bias=None, *, outputs, planned=False, threads=1, out=None, block=None, **options):
+def run(x, w, bias=None, *, outputs, planned=False, far=False, threads=1, out=None, block=None, **options):
     """Convolve with tiles of some size, in blocks of at most so many tiles."""
     options = {"layout": "NCHW"} | options
     problem, operands = _problem.prepare(x, w, bias=bias, **options)
     problem = problem._replace(planned=planned)
     if block is None:
-        driver = winograd.plan_tile(problem, levels.current(), outputs).driver
+        driver = winograd.plan_tile(problem, levels.current(), outputs, far).driver
     else:
-        plan = winograd.make_plan(problem, levels.current(), outputs, block)
+        plan = winograd.make_plan(problem, levels.current(), outputs, far, block)
         driver = winograd.winograd.Driver(problem, plan)
     if out is None:
         out = prefilled(problem.out_shape, problem.dtype)
@@ -473,9 +473,31 @@ def test_workspace_is_kept_small():
                 np.broadcast_to(np.float32(0), (channels, channels, 3, 3)),
                 layout="NCHW",
             )
-            for outputs in (2, 4):
-                choice = winograd.plan_winograd(outputs, problem._replace(planned=planned), levels.current())
-                assert choice.driver.workspace_bytes <= 6 << 20
+            for outputs, far in itertools.product((2, 4), (False, True) if planned else (False,)):
+                choice = winograd.plan_winograd(outputs, far, problem._replace(planned=planned), levels.current())
+                assert choice.driver is None or choice.driver.workspace_bytes <= 6 << 20
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kept_weights_change_no_bit(level, dtype):
+    x, w, bias = layer((2, 150, 70, 13, 22, 1), dtype)
+    for outputs in (2, 4):
+        expected = run(x, w, bias, outputs=outputs, padding=1)
+        for far, block in itertools.product((False, True), (None, 5)):
+            actual = run(x, w, bias, outputs=outputs, padding=1, planned=True, far=far, block=block)
+            assert_same_bits(actual, expected)
+
+
+def test_kept_weights_are_a_choice_of_plans():
+    x, w = normal((1, 256, 14, 14)), normal((256, 256, 3, 3), seed=1)
+    problem, _ = _problem.prepare(x, w, layout="NCHW", padding=1)
+    variants = [
+        {choice.variant for choice in _plan.candidates(problem._replace(planned=planned), levels.current())}
+        for planned in (False, True)
+    ]
+    assert variants[1] - variants[0] == {f"winograd, F({outputs}, 3) of kept weights" for outputs in (2, 4)}
+    few = _problem.prepare(normal((1, 16, 14, 14)), normal((16, 16, 3, 3)), layout="NCHW")[0]
+    assert winograd.plan_winograd(4, True, few._replace(planned=True), levels.current()).driver is None
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,11 @@ Planner = Callable[[ConvProblem, str], Choice]
 
 # The variants of each algorithm. The cheapest that accepts is taken, and the reference accepts everything.
 PLANNERS: dict[str, tuple[Planner, ...]] = {
-    "winograd": tuple(partial(in_parts, partial(on_lattices, partial(plan_winograd, outputs))) for outputs in POINTS),
+    "winograd": tuple(
+        partial(in_parts, partial(on_lattices, partial(plan_winograd, outputs, far)))
+        for outputs in POINTS
+        for far in (False, True)
+    ),
     "gemm": (plan_channels, plan_pixels, partial(on_matrices, plan_channels)),
     "direct": (plan_direct, plan_depthwise, partial(on_merged_axes, plan_direct), partial(on_turned_axes, plan_direct)),
     "fft": (plan_fft, partial(on_turned_axes, plan_fft)),

@@ -15,6 +15,10 @@ cdef extern from "fastconv.h" nogil:
     const char *FC_COMPILER
 
 
+cdef extern from "cpu.h" nogil:
+    void fc_cpu_maker(char *name)
+
+
 cdef extern from *:
     """
     void fc_scratch_clear(void);
@@ -37,6 +41,13 @@ cdef const fc_level *level_named(str name) except NULL:
             return fc_levels[i]
         i += 1
     raise ConvError(f"level: got {name!r}, allowed: {', '.join(available())}")
+
+
+def maker():
+    """Return the name of the CPU's maker as cpuid has it, such as GenuineIntel, or "" on CPUs that have no cpuid."""
+    cdef char name[13]
+    fc_cpu_maker(name)
+    return name.decode("ascii", "replace")
 
 
 def compiled():

@@ -3,6 +3,7 @@
 /* For syscall. */
 #define _DEFAULT_SOURCE
 #include <stddef.h>
+#include <string.h>
 
 #include "cpu.h"
 #include "fastconv.h"
@@ -22,6 +23,14 @@ static registers leaf(unsigned number) {
     if (!__get_cpuid_count(number, 0, &r.a, &r.b, &r.c, &r.d))
         r = (registers){0, 0, 0, 0};
     return r;
+}
+
+void fc_cpu_maker(char name[13]) {
+    const registers r = leaf(0);
+    memcpy(name, &r.b, 4);
+    memcpy(name + 4, &r.d, 4);
+    memcpy(name + 8, &r.c, 4);
+    name[12] = 0;
 }
 
 static int has(unsigned word, unsigned bits) { return (word & bits) == bits; }
@@ -76,7 +85,10 @@ int fc_cpu_has_x86_v4_amx(void) {
 
 extern const fc_level fc_level_x86_v4_amx, fc_level_x86_v4_vnni;
 extern const fc_level fc_level_x86_v4, fc_level_x86_v3, fc_level_x86_v2;
-#elif defined(__aarch64__)
+#else
+void fc_cpu_maker(char name[13]) { name[0] = 0; }
+#endif
+#if defined(__aarch64__)
 extern const fc_level fc_level_neon;
 #endif
 extern const fc_level fc_level_scalar;

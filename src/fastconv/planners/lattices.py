@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from .._problem import Axis, ConvProblem
 from .tiles import Choice, lanes_of
+from .wrapper import PackingWrapper
 
 
 class Lattices(NamedTuple):
@@ -114,14 +115,14 @@ def on_views(problem: ConvProblem, y: Lattices, x: Lattices) -> ConvProblem:
     )
 
 
-class LatticesDriver:
+class LatticesDriver(PackingWrapper):
     """Runs drivers of lattices, which share their packed weights."""
 
     words = " on lattices"
 
     def __init__(self, problem: ConvProblem, parts: list[Part]) -> None:
-        self.problem, self.parts = problem, parts
-        self.driver = parts[0].driver
+        super().__init__(parts[0].driver)
+        self.parts = parts
         self.places = problem.spatial_axes[-2:]
         self.packs = len(parts) > 1 and not problem.planned
 
@@ -136,25 +137,9 @@ class LatticesDriver:
         return max(int(part.driver.workspace_bytes) for part in self.parts) + self.weights_bytes
 
     @property
-    def level_name(self) -> str:
-        """The level whose kernels the drivers call."""
-        name: str = self.driver.level_name
-        return name
-
-    @property
     def panel_format(self) -> Any:
-        """Equal for drivers of a plan that can use each other's packed weights."""
+        """Equal for drivers of a plan that can use each other's packed weights: the drivers' own have the same."""
         return self.driver.panel_format
-
-    @property
-    def fuses_epilogue(self) -> bool:
-        """Whether `run` finishes what it stores."""
-        return bool(self.driver.fuses_epilogue)
-
-    def pack_all(self, w: np.ndarray) -> np.ndarray:
-        """Return all weights as the drivers read them."""
-        panels: np.ndarray = self.driver.pack_all(self.weights_of(w))
-        return panels
 
     def weights_of(self, w: np.ndarray) -> np.ndarray:
         """Return the weights with an axis of one tap for each that counts lattices."""
@@ -181,22 +166,21 @@ class LatticesDriver:
         out: np.ndarray,
         threads: int | None = None,
         panels: np.ndarray | None = None,
-        scale: np.ndarray | None = None,
         residual: np.ndarray | None = None,
+        **others: np.ndarray | None,
     ) -> None:
         """Write the convolution of x and w to out, which shares memory with neither and is aligned.
 
-        The residual may be out.
+        The residual may be out. The scale is the drivers' own.
         """
         if panels is None and self.packs:
             panels = self.pack_all(w)
-        more: dict[str, Any] = {} if panels is None else {"panels": panels}
-        if scale is not None:
-            more["scale"] = scale
+        if panels is not None:
+            others["panels"] = panels
         w = self.weights_of(w)
         for part in self.parts:
             if residual is not None:
-                more["residual"] = self.seen(residual, part, results=True)
+                others["residual"] = self.seen(residual, part, results=True)
             part.driver.run(
-                self.seen(x, part, results=False), w, bias, self.seen(out, part, results=True), threads, **more
+                self.seen(x, part, results=False), w, bias, self.seen(out, part, results=True), threads, **others
             )

@@ -16,6 +16,7 @@ import numpy as np
 
 from .._problem import Axis, ConvProblem
 from .tiles import Choice
+from .wrapper import PackingWrapper
 
 
 def on_matrices(planner: Callable[[ConvProblem, str], Choice], problem: ConvProblem, level: str) -> Choice:
@@ -46,45 +47,18 @@ def is_covered(axis: Axis) -> bool:
     return axis.n == axis.k and axis.out == axis.dilation == axis.input_dilation == 1 and axis.lo == axis.hi == 0
 
 
-class MatricesDriver:
+class MatricesDriver(PackingWrapper):
     """Runs a driver of one image on the images of a batch, its pixels."""
 
     words = " of a matrix"
 
     def __init__(self, problem: ConvProblem, driver: Any) -> None:
-        self.driver = driver
         self.order = (problem.batch_axis, problem.channel_axis, *problem.spatial_axes)
         self.taps = problem.taps
         self.pixels: Any = (..., *(0 for _ in problem.axes))
         # Rows of samples that do not follow each other in the order of the weights are copied.
         follow = problem.taps == problem.channels or self.order == tuple(range(len(self.order)))
-        self.copied = 0 if follow else problem.x_size * problem.dtype.itemsize
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch memory of one thread, with a copy of the input that all share."""
-        return int(self.driver.workspace_bytes) + self.copied
-
-    @property
-    def level_name(self) -> str:
-        """The level whose kernels the driver calls."""
-        name: str = self.driver.level_name
-        return name
-
-    @property
-    def panel_format(self) -> Any:
-        """Equal for drivers of a plan that can use each other's packed weights."""
-        return "matrices", self.driver.panel_format
-
-    @property
-    def fuses_epilogue(self) -> bool:
-        """Whether `run` finishes what it stores."""
-        return bool(self.driver.fuses_epilogue)
-
-    def pack_all(self, w: np.ndarray) -> np.ndarray:
-        """Return all weights as the driver reads them."""
-        panels: np.ndarray = self.driver.pack_all(self.weights_of(w))
-        return panels
+        super().__init__(driver, copied=0 if follow else problem.x_size * problem.dtype.itemsize)
 
     def weights_of(self, w: np.ndarray) -> np.ndarray:
         """Return a row of weights for each output channel: a copy, if they do not lie so."""
@@ -103,17 +77,16 @@ class MatricesDriver:
         out: np.ndarray,
         threads: int | None = None,
         panels: np.ndarray | None = None,
-        scale: np.ndarray | None = None,
         residual: np.ndarray | None = None,
+        **others: np.ndarray | None,
     ) -> None:
         """Write the convolution of x and w to out, which shares memory with neither and is aligned.
 
-        The residual may be out.
+        The residual may be out. The scale is the driver's own.
         """
-        more: dict[str, Any] = {} if panels is None else {"panels": panels}
-        if scale is not None:
-            more["scale"] = scale
+        if panels is not None:
+            others["panels"] = panels
         if residual is not None:
-            more["residual"] = self.pixels_of(residual)
+            others["residual"] = self.pixels_of(residual)
         pixels = x.transpose(self.order).reshape(x.shape[self.order[0]], self.taps)
-        self.driver.run(pixels, self.weights_of(w), bias, self.pixels_of(out), threads, **more)
+        self.driver.run(pixels, self.weights_of(w), bias, self.pixels_of(out), threads, **others)

@@ -13,6 +13,7 @@ memory, which drivers are told by `ConvProblem.paired`; only the weights are cop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from .._problem import ConvProblem
 from ..drivers.tile import aligned_bytes
 from .tiles import COMPUTE, Choice
+from .wrapper import Wrapper
 
 
 def in_parts(planner: Callable[[ConvProblem, str], Choice], problem: ConvProblem, level: str) -> Choice:
@@ -56,7 +58,7 @@ def real_weights(w: np.ndarray, conj: bool) -> np.ndarray:
     return blocks.reshape(2 * w.shape[0], 2 * w.shape[1], *w.shape[2:])
 
 
-class PartsDriver:
+class PartsDriver(Wrapper):
     """Runs a driver of real problems on complex arrays.
 
     Packed weights are those of that driver, and behind them the block matrix, for the tiles that it computes again.
@@ -65,27 +67,13 @@ class PartsDriver:
     words = " of parts"
 
     def __init__(self, problem: ConvProblem, driver: Any) -> None:
-        self.driver, self.conj = driver, problem.conj
         kernel = [axis.k for axis in problem.axes]
         self.shape = (2 * problem.groups * problem.channels_out, 2 * problem.channels, *kernel)
         self.dtype = np.dtype(f"f{problem.dtype.itemsize // 2}")
-        self.planned = problem.planned
-
-    @property
-    def weights_bytes(self) -> int:
-        """Bytes of the block matrix."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch memory of one thread, the block matrix included where the plan does not hold it."""
-        return int(self.driver.workspace_bytes) + (0 if self.planned else self.weights_bytes)
-
-    @property
-    def level_name(self) -> str:
-        """The level whose kernels this driver calls."""
-        name: str = self.driver.level_name
-        return name
+        self.conj = problem.conj
+        # A plan holds the block matrix.
+        self.weights_bytes = math.prod(self.shape) * self.dtype.itemsize
+        super().__init__(driver, copied=0 if problem.planned else self.weights_bytes)
 
     @property
     def panel_format(self) -> tuple[str, Any]:

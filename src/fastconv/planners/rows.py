@@ -20,6 +20,7 @@ from .._problem import Axis, ConvProblem
 from ..drivers import results
 from ..drivers.turn import Turner
 from .tiles import Choice, lanes_of, unfused
+from .wrapper import Wrapper
 
 Planner = Callable[[ConvProblem, str], Choice]
 
@@ -119,25 +120,7 @@ def is_idle(axis: Axis) -> bool:
     return axis.k == axis.stride == axis.input_dilation == 1 and axis.lo == axis.hi == 0
 
 
-class MovedDriver:
-    """Runs a driver of other axes on arrays that are seen, or copied, so that they have these."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch memory of one thread."""
-        return int(self.driver.workspace_bytes)
-
-    @property
-    def level_name(self) -> str:
-        """The level whose kernels the driver calls."""
-        name: str = self.driver.level_name
-        return name
-
-
-class MergedDriver(MovedDriver):
+class MergedDriver(Wrapper):
     """Takes some last axes, along which the kernel has one tap, together with the one before."""
 
     words = " with the last axes merged"
@@ -184,22 +167,16 @@ def on_turned_axes(planner: Planner, problem: ConvProblem, level: str) -> Choice
     return Choice.of(f"{choice.variant}{driver.words}", driver, choice.tiles, work)
 
 
-class TurnedDriver(MovedDriver):
+class TurnedDriver(Wrapper):
     """Copies the input with its axes in another order, and the result back."""
 
     words = " of a turned copy"
 
     def __init__(self, problem: ConvProblem, driver: Any, turn: Turn) -> None:
-        super().__init__(driver)
-        self.turn = turn
-        stored = (problem.dtype, problem.dtype) if problem.stored is None else problem.stored
+        x_dtype, out_dtype = (problem.dtype, problem.dtype) if problem.stored is None else problem.stored
         self.shape = tuple(problem.out_shape[axis] for axis in turn.order)
-        self.copies = problem.x_size * stored[0].itemsize + math.prod(self.shape) * stored[1].itemsize
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch memory of one thread, with the copies, which all threads share."""
-        return int(self.driver.workspace_bytes) + self.copies
+        self.turn = turn
+        super().__init__(driver, copied=problem.x_size * x_dtype.itemsize + math.prod(self.shape) * out_dtype.itemsize)
 
     def run(
         self, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, out: np.ndarray, threads: int | None = None

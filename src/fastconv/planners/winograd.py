@@ -72,6 +72,7 @@ class WinogradPlan(TilePlan):
     fold: int  # channels summed in registers
     weight_channels: int  # channels of a panel whose weights are transformed at a time
     keeps_weights: bool  # all weights are transformed once, not for every block
+    far: bool  # though L2 does not hold them
     planned: bool  # and by the plan
 
     def describe(self, channels: int) -> str:
@@ -141,26 +142,33 @@ def refusal(problem: ConvProblem) -> str:
     return too_large(problem)
 
 
-def plan_winograd(outputs: int, problem: ConvProblem, level: str) -> Choice:
-    """Plan tiles of some size, where the accuracy allows them."""
+def plan_winograd(outputs: int, far: bool, problem: ConvProblem, level: str) -> Choice:
+    """Plan tiles of some size, where the accuracy allows them.
+
+    Transformed weights that L2 holds are kept there. Others are made for each block, unless `far`: then a plan keeps
+    them wherever they are.
+    """
     if why := refusal(problem):
         return Choice("winograd", refusal=why)
     if outputs not in ALLOWED[problem.accuracy]:
         return Choice("winograd", refusal=f"accuracy {problem.accuracy!r}, and a tile of {outputs} x {outputs} results")
-    return plan_tile(problem, level, outputs)
+    if far and (not problem.planned or Sizes.of(problem, level, outputs).are_near(problem)):
+        return Choice("winograd", refusal="transformed weights that L2 holds, or that no plan keeps")
+    return plan_tile(problem, level, outputs, far)
 
 
-def plan_tile(problem: ConvProblem, level: str, outputs: int) -> Choice:
+def plan_tile(problem: ConvProblem, level: str, outputs: int, far: bool) -> Choice:
     """Plan a tile of some size, in the largest blocks that the workspace has room for."""
     limit = _tunables.WINOGRAD_LIMIT_BYTES
     if problem.max_workspace is not None:
         limit = min(limit, problem.max_workspace)
     most = tiles_in_a_block(problem, level, outputs)
     while True:
-        plan = make_plan(problem, level, outputs, most)
+        plan = make_plan(problem, level, outputs, far, most)
         driver = winograd.Driver(problem, plan)
         if driver.workspace_bytes <= limit:
-            return Choice.of(f"winograd, F({outputs}, 3)", driver, plan, work_of(problem, level, plan))
+            variant = f"winograd, F({outputs}, 3){' of kept weights' if far else ''}"
+            return Choice.of(variant, driver, plan, work_of(problem, level, plan))
         if plan.block_rows == plan.block_columns == 1:
             return Choice("winograd", refusal=f"needs {driver.workspace_bytes} bytes of workspace, more than {limit}")
         most = plan.block_rows * plan.block_columns // 2
@@ -231,8 +239,8 @@ class Sizes(NamedTuple):
         """Return the channels of all pieces."""
         return pieces_of(problem) * self.piece_channels(problem)
 
-    def keeps_weights(self, problem: ConvProblem) -> bool:
-        """Whether all transformed weights are few enough to be kept."""
+    def are_near(self, problem: ConvProblem) -> bool:
+        """Whether all transformed weights are few enough for L2 to hold them."""
         weights = self.depth(problem) * -(-problem.channels_out // self.panel) * self.panel
         return self.frequencies * weights * self.item <= _tunables.WINOGRAD_WEIGHT_BYTES
 
@@ -242,7 +250,7 @@ def tiles_in_a_block(problem: ConvProblem, level: str, outputs: int) -> int:
     sizes = Sizes.of(problem, level, outputs)
     values = -(-sizes.depth(problem) // sizes.lanes) * sizes.lanes
     tile = sizes.frequencies * (values + sizes.panel) * sizes.item
-    if sizes.keeps_weights(problem):
+    if sizes.are_near(problem):
         wanted = _tunables.WINOGRAD_KEPT_BLOCK_BYTES
     else:
         enough = min(_tunables.WINOGRAD_BLOCK_TILES * tile, _tunables.WINOGRAD_LARGEST_BLOCK_BYTES)
@@ -250,7 +258,7 @@ def tiles_in_a_block(problem: ConvProblem, level: str, outputs: int) -> int:
     return max(wanted // tile, 1)
 
 
-def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> WinogradPlan:
+def make_plan(problem: ConvProblem, level: str, outputs: int, far: bool, most: int) -> WinogradPlan:
     """Return the plan with blocks of about so many tiles."""
     compute = COMPUTE[problem.dtype]
     sizes = Sizes.of(problem, level, outputs)
@@ -264,7 +272,7 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
     rows = max(-(-rows // row_blocks), 1)
     line = _tunables.WINOGRAD_STRIP_BYTES // (outputs + KERNEL - 1) // (sizes.lanes * sizes.item)
     strip = (line - KERNEL + 1) // outputs
-    keeps = sizes.keeps_weights(problem)
+    keeps = far or sizes.are_near(problem)
     fold = max(_tunables.WINOGRAD_FOLD // sizes.lanes, 1) * sizes.lanes
     # The tile that is computed again; the map of a block is made in the same tables.
     rows_of, columns_of = make_segments(covering(y), 1), make_segments(covering(x), 1)
@@ -288,6 +296,7 @@ def make_plan(problem: ConvProblem, level: str, outputs: int, most: int) -> Wino
         fold=fold,
         weight_channels=sizes.depth(problem) if keeps else min(fold, sizes.depth(problem)),
         keeps_weights=keeps,
+        far=far,
         planned=problem.planned,
     )
 
@@ -323,5 +332,8 @@ def work_of(problem: ConvProblem, level: str, plan: WinogradPlan) -> dict[str, f
         work["winograd.weights"] = sizes.frequencies * weights * passes
     if not problem.planned:
         work["winograd.taps"] = KERNEL**2 * weights * passes
-    work["winograd.far_weights"] = passes * far_vectors(problem, level, KERNEL**2 * weights * sizes.lanes)
+    if plan.far:
+        work["winograd.kept_weights"] = blocks * far_vectors(problem, level, sizes.frequencies * weights * sizes.lanes)
+    else:
+        work["winograd.far_weights"] = passes * far_vectors(problem, level, KERNEL**2 * weights * sizes.lanes)
     return work | arrays_work(problem, level, "winograd.far")
