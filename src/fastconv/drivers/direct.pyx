@@ -108,11 +108,6 @@ cdef class Driver(Geometry):
         return self.thread_bytes + lines(self.n_planes * sizeof(fc_plane))
 
     @property
-    def level_name(self):
-        """The level whose kernels this driver calls."""
-        return self.level.name.decode()
-
-    @property
     def fuses_epilogue(self):
         """Whether `run` finishes what it stores; other dtypes than the real floating ones leave it to the caller."""
         return bool(self.finishes)

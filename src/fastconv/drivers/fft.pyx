@@ -135,11 +135,6 @@ cdef class Driver(Geometry):
                 self.tile_rows, self.tile_columns, self.pitch, self.outer_pitch, self.group_pitch)
 
     @property
-    def level_name(self):
-        """The level whose kernels this driver calls."""
-        return self.level.name.decode()
-
-    @property
     def samples(self):
         """Samples of a tile that are transformed together."""
         return int(self.transformed) * (1 if self.fft.interleaved else 2)

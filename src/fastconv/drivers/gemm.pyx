@@ -59,11 +59,6 @@ cdef class Panels(Geometry):
         """Scratch memory of one thread."""
         return self.thread_bytes
 
-    @property
-    def level_name(self):
-        """The level whose kernels this driver calls."""
-        return self.level.name.decode()
-
     def pack_all(self, cnp.ndarray w):
         """Return all weights as panels, to be handed to `run` as often as they are used."""
         cdef Call call

@@ -88,11 +88,6 @@ cdef class Driver(Geometry):
         """Scratch memory of one thread."""
         return self.block_bytes(self.channel_block, self.panel_block)
 
-    @property
-    def level_name(self):
-        """The level whose kernels this driver calls."""
-        return self.level.name.decode()
-
     cdef ptrdiff_t packed_bytes(self) noexcept nogil:
         return lines(self.pack_block * self.channel_pitch * self.computed_bytes + self.level.vector_bytes)
 

@@ -117,11 +117,6 @@ cdef class Driver(Geometry):
         return self.thread_bytes
 
     @property
-    def level_name(self):
-        """The level whose kernels this driver calls."""
-        return self.level.name.decode()
-
-    @property
     def fuses_epilogue(self):
         """Whether `run` finishes what it stores."""
         return True

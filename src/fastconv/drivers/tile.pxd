@@ -120,6 +120,10 @@ cdef class Geometry(Loop):
     cdef const ptrdiff_t *column_base
     cdef object keep  # the arrays behind the pointers
 
+    cdef choose_kernels(self, plan)
+    cdef copy_problem(self, problem, plan)
+    cdef copy_axes(self, plan)
+    cdef copy_segments(self, plan)
     cdef View bind(self, cnp.ndarray array)
     cdef View bind_weights(self, cnp.ndarray w)
     cdef bint weights_plain(self, const Arrays *arrays) noexcept nogil

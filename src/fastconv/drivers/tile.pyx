@@ -146,30 +146,38 @@ cdef class Geometry(Loop):
     """
 
     def __init__(self, problem, plan):
-        cdef bytes fill = plan.fill
+        self.choose_kernels(plan)
+        self.copy_problem(problem, plan)
+        self.copy_axes(plan)
+        self.copy_segments(plan)
+
+    @property
+    def level_name(self):
+        """The level whose kernels the driver calls."""
+        return self.level.name.decode()
+
+    cdef choose_kernels(self, plan):
         self.level = level_named(plan.level)
         self.compute = plan.compute
         self.load_rows = self.level.load_rows[<int>plan.storage]
         self.load_x = self.level.load_rows[<int>plan.x_storage]
+        self.load_like = self.level.load_rows[<int>plan.final_storage]
         self.store_rows = self.level.store_rows[<int>plan.out_storage]
+        self.store_final = self.level.store_rows[<int>plan.final_storage]
         self.turn = NULL
         if <int>plan.x_storage == FC_COPY4:
             self.turn = self.level.turn[0]
         elif <int>plan.x_storage == FC_COPY8:
             self.turn = self.level.turn[1]
         self.pack_taps = self.level.pack_taps[self.compute] if self.compute < 2 else NULL
-        self.load_like = self.level.load_rows[<int>plan.final_storage]
-        self.store_final = self.level.store_rows[<int>plan.final_storage]
+        self.finishes, self.casts = plan.finishes, not plan.out_copies
+        self.epilogue = self.level.epilogue[self.compute] if self.finishes else NULL
+
+    cdef copy_problem(self, problem, plan):
+        cdef bytes fill = plan.fill
         self.stored_bytes = problem.dtype.itemsize
         self.out_bytes, self.out_dtype = problem.out_dtype.itemsize, problem.out_dtype
-        self.finishes, self.casts = plan.finishes, not plan.out_copies
-        self.has_scale, self.has_epilogue = problem.has_scale, problem.has_epilogue
-        self.epilogue = self.level.epilogue[self.compute] if self.finishes else NULL
-        memset(&self.steps, 0, sizeof(self.steps))
-        self.steps.activation = <fc_activation>(_ACTIVATION[problem.activation])
-        self.steps.slope = problem.slope
-        self.computed_bytes = plan.computed_bytes
-        self.part_bytes = plan.part_bytes
+        self.computed_bytes, self.part_bytes = plan.computed_bytes, plan.part_bytes
         self.lanes = self.level.vector_bytes // self.computed_bytes
         self.batch, self.groups = problem.batch, problem.groups
         self.channels, self.channels_out = problem.channels, problem.channels_out
@@ -177,7 +185,12 @@ cdef class Geometry(Loop):
         self.spatial_axes = list(problem.spatial_axes)
         self.flip, self.conj = problem.flip, problem.conj
         memcpy(self.fill, <const char *>fill, len(fill))
+        self.has_scale, self.has_epilogue = problem.has_scale, problem.has_epilogue
+        memset(&self.steps, 0, sizeof(self.steps))
+        self.steps.activation = <fc_activation>(_ACTIVATION[problem.activation])
+        self.steps.slope = problem.slope
 
+    cdef copy_axes(self, plan):
         self.n_outer = <int>len(plan.axes) - 2
         self.outer_taps = self.outer_outs = 1
         for i in range(self.n_outer):
@@ -189,6 +202,7 @@ cdef class Geometry(Loop):
         self.kernel_y, self.kernel_x = self.y.k, self.x.k
         self.taps = self.outer_taps * self.kernel_y * self.kernel_x
 
+    cdef copy_segments(self, plan):
         self.tile_rows, self.tile_columns = plan.tile_rows, plan.tile_columns
         self.pitch, self.outer_pitch, self.channel_pitch = plan.pitch, plan.outer_pitch, plan.channel_pitch
         self.keep = (plan.row_start, plan.row_count, plan.row_base,

@@ -245,11 +245,6 @@ cdef class Driver(Geometry):
         return "panels" if self.is_square() else "pieces"
 
     @property
-    def level_name(self):
-        """The level whose kernels this driver calls."""
-        return self.level.name.decode()
-
-    @property
     def fuses_epilogue(self):
         """Whether `run` finishes what it stores."""
         return True
