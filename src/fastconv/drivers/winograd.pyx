@@ -49,9 +49,14 @@ cnp.import_array()
 cdef enum:
     SIDE = 3    # of a square of taps
     SQUARE = 9
-    PARTS = 21  # of the scratch memory
     COPY8 = 2  # fc_storage
     COPY16 = 3
+
+
+# The parts of a thread's scratch memory, as `Scratch` has them.
+cdef enum:
+    SAMPLES, VALUES, WEIGHTS, TAPS, SUMS, RESULTS, BIAS, READY, PATCH, PATCH_WEIGHTS, OFFSETS, OUTSIDE, NO_LANES, AGAIN
+    STAGE, RESIDUAL, SCALE, LATE_BIAS, PIXELS, CHANNELS, OUTER, PARTS
 
 
 cdef struct Call:
@@ -131,23 +136,33 @@ cdef class Driver(Geometry):
 
     def __init__(self, problem, plan):
         Geometry.__init__(self, problem, plan)
-        cdef ptrdiff_t item = self.computed_bytes, columns, block_tiles
-        self.kernels = self.level.winograd[self.compute]
-        self.gather_lanes, self.scatter_lanes = self.kernels.gather, self.kernels.scatter
-        self.load_channels, self.parts = self.load_rows, 1
-        if problem.paired:
-            self.parts = 2
-            self.load_channels = self.level.load_rows[<int>COPY8 if item == 4 else <int>COPY16]
-            self.gather_lanes = self.level.winograd[1].gather if item == 4 else NULL
-            self.scatter_lanes = self.level.winograd[1].scatter if item == 4 else NULL
-        self.gemm = self.level.gemm[self.compute]
-        self.pack_panel = self.level.pack_panel[self.compute]
+        self.find_kernels(problem, plan)
+        self.find_tiles(plan)
+        self.find_pieces(plan)
+        self.find_pitches()
+        self.find_memory(problem)
+        # Multiply-adds that pay for threads: about half of what the direct method would do.
+        self.work = problem.flops / 4.0
+
+    cdef find_kernels(self, problem, plan):
         natural_order = np.arange(self.taps, dtype=np.intp)
         self.keep_winograd = (plan.numbers, plan.tap_offsets, natural_order, plan.square_rows)
         self.numbers = cnp.PyArray_DATA(plan.numbers)
         self.tap_offsets = <const ptrdiff_t *>cnp.PyArray_DATA(plan.tap_offsets)
         self.natural_order = <const ptrdiff_t *>cnp.PyArray_DATA(natural_order)
         self.square_rows = <const ptrdiff_t *>cnp.PyArray_DATA(plan.square_rows)
+        self.kernels = self.level.winograd[self.compute]
+        self.gemm = self.level.gemm[self.compute]
+        self.pack_panel = self.level.pack_panel[self.compute]
+        self.gather_lanes, self.scatter_lanes = self.kernels.gather, self.kernels.scatter
+        self.load_channels, self.parts = self.load_rows, 1
+        if problem.paired:
+            self.parts = 2
+            self.load_channels = self.level.load_rows[<int>COPY8 if self.computed_bytes == 4 else <int>COPY16]
+            self.gather_lanes = self.level.winograd[1].gather if self.computed_bytes == 4 else NULL
+            self.scatter_lanes = self.level.winograd[1].scatter if self.computed_bytes == 4 else NULL
+
+    cdef find_tiles(self, plan):
         self.outputs = plan.outputs
         self.side = self.outputs + 2
         self.frequencies = self.side * self.side
@@ -155,67 +170,76 @@ cdef class Driver(Geometry):
         self.tiles_y = (self.y.out + self.outputs - 1) // self.outputs
         self.tiles_x = (self.x.out + self.outputs - 1) // self.outputs
         self.block_rows, self.block_columns = plan.block_rows, plan.block_columns
+        self.strip = plan.strip
         self.n_row_blocks = plan.row_blocks
         self.n_chunks = (self.tiles_x + self.block_columns - 1) // self.block_columns
         self.panel = self.level.gemm_vectors * self.lanes
         self.panels = (self.channels_out + self.panel - 1) // self.panel
         self.out_block = plan.out_block
         self.n_out_blocks = (self.panels + self.out_block - 1) // self.out_block
+
+    cdef find_pieces(self, plan):
         self.fold, self.weight_channels = plan.fold, plan.weight_channels
-        self.keeps_weights = plan.keeps_weights
+        self.keeps_weights, self.planned = plan.keeps_weights, plan.planned
         self.squares_x = (self.kernel_x + SIDE - 1) // SIDE
         self.squares = (self.kernel_y + SIDE - 1) // SIDE * self.squares_x
         self.pieces = self.outer_taps * self.squares
         self.piece_channels, self.depth = plan.piece_channels, plan.piece_channels * self.pieces
         self.taps_channels = min(self.lanes, self.piece_channels)
-        self.planned = plan.planned
-        # Multiply-adds that pay for threads: about half of what the direct method would do.
-        self.work = problem.flops / 4.0
+        self.weight_bytes = self.frequencies * self.weight_pitch(self.depth) * self.computed_bytes
+        self.taps_bytes = SQUARE * self.depth * self.panel * self.computed_bytes
+        self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
 
-        # Pitches of an odd number of lines, so that columns of frequencies spread over the sets of a cache.
-        columns = self.block_columns * self.outputs + SIDE * self.squares_x - 1
-        block_tiles = self.block_rows * self.block_columns
-        self.strip = plan.strip
+    cdef find_pitches(self):
+        # Those of an odd number of lines make columns of frequencies spread over the sets of a cache.
         self.sample_pitch = (self.strip * self.outputs + 2) * self.lanes
-        self.value_block = block_tiles * self.lanes
-        self.value_pitch = self.odd((self.depth + self.lanes - 1) // self.lanes * block_tiles) * self.lanes
+        self.value_block = self.block_tiles() * self.lanes
+        self.value_pitch = self.odd((self.depth + self.lanes - 1) // self.lanes * self.block_tiles()) * self.lanes
         self.sum_tile = self.odd(self.frequencies) * self.lanes
-        self.sum_vector = block_tiles * self.sum_tile
+        self.sum_vector = self.block_tiles() * self.sum_tile
         self.result_pitch = self.strip * self.outputs * self.lanes
         self.stage_pitch = (self.strip * self.outputs + 2 + self.lanes - 1) // self.lanes * self.lanes
+
+    cdef find_memory(self, problem):
+        cdef ptrdiff_t item = self.computed_bytes, columns = self.block_samples(), i
+        cdef ptrdiff_t row = self.panels * self.panel * item, vectors = self.lanes * self.stage_pitch * item
         converts = self.stored_bytes != item or self.casts or problem.has_residual
-        self.weight_bytes = self.frequencies * self.weight_pitch(self.depth) * item
-        self.taps_bytes = SQUARE * self.depth * self.panel * item
-        self.planned_bytes = self.weight_bytes if self.keeps_weights else self.taps_bytes
-        self.sizes = [
-            self.side * self.sample_pitch * item,
-            self.frequencies * self.value_pitch * item,
-            self.panels * self.weight_bytes if self.keeps_weights
-            else self.out_block * self.frequencies * self.weight_pitch(self.weight_channels) * item,
-            SQUARE * self.taps_channels * self.panel * item,
-            self.out_block * self.level.gemm_vectors * self.sum_vector * item,
-            (self.outputs * self.result_pitch + self.lanes * self.lanes) * item,
-            self.panels * self.panel * item,
-            self.panels,
-            self.channels * self.channel_pitch * item + self.level.vector_bytes,
-            self.taps * self.channels * self.panel * item,
-            columns * sizeof(ptrdiff_t),
-            columns * sizeof(ptrdiff_t),
-            self.lanes * sizeof(ptrdiff_t),
-            self.outputs * max(self.outputs * self.lanes, self.panel) * item,
-            self.lanes * self.stage_pitch * item if converts else 0,
-            self.lanes * self.stage_pitch * item if problem.has_residual else 0,
-            self.panels * self.panel * item if self.has_scale else 0,
-            self.panels * self.panel * item if self.has_scale else 0,
-            self.stage_pitch * sizeof(ptrdiff_t) if converts else 0,
-            self.lanes * sizeof(ptrdiff_t) if converts else 0,
-            2 * self.outer_taps * sizeof(ptrdiff_t)]
+        memset(self.sizes, 0, sizeof(self.sizes))
+        self.sizes[SAMPLES] = self.side * self.sample_pitch * item
+        self.sizes[VALUES] = self.frequencies * self.value_pitch * item
+        if not self.keeps_weights:
+            self.sizes[WEIGHTS] = self.out_block * self.frequencies * self.weight_pitch(self.weight_channels) * item
+        elif not self.planned:
+            self.sizes[WEIGHTS] = self.panels * self.weight_bytes
+        self.sizes[TAPS] = SQUARE * self.taps_channels * self.panel * item
+        self.sizes[SUMS] = self.out_block * self.level.gemm_vectors * self.sum_vector * item
+        self.sizes[RESULTS] = (self.outputs * self.result_pitch + self.lanes * self.lanes) * item
+        self.sizes[BIAS] = row
+        self.sizes[READY] = self.panels
+        self.sizes[PATCH] = self.channels * self.channel_pitch * item + self.level.vector_bytes
+        self.sizes[PATCH_WEIGHTS] = self.taps * self.channels * self.panel * item
+        self.sizes[OFFSETS] = self.sizes[OUTSIDE] = columns * sizeof(ptrdiff_t)
+        self.sizes[NO_LANES] = self.lanes * sizeof(ptrdiff_t)
+        self.sizes[AGAIN] = self.outputs * max(self.outputs * self.lanes, self.panel) * item
+        if converts:
+            self.sizes[STAGE] = vectors
+            self.sizes[PIXELS] = self.stage_pitch * sizeof(ptrdiff_t)
+            self.sizes[CHANNELS] = self.lanes * sizeof(ptrdiff_t)
+        if problem.has_residual:
+            self.sizes[RESIDUAL] = vectors
+        if self.has_scale:
+            self.sizes[SCALE] = self.sizes[LATE_BIAS] = row
+        self.sizes[OUTER] = 2 * self.outer_taps * sizeof(ptrdiff_t)
         self.own_bytes = lines(sizeof(Scratch)) + 2 * lines(self.map_bytes())
         for i in range(PARTS):
             self.own_bytes += lines(self.sizes[i])
-        if self.planned and self.keeps_weights:
-            self.own_bytes -= lines(self.sizes[2])
-            self.sizes[2] = 0
+
+    cdef ptrdiff_t block_tiles(self) noexcept nogil:
+        return self.block_rows * self.block_columns
+
+    cdef ptrdiff_t block_samples(self) noexcept nogil:
+        """Columns of samples that a block reads."""
+        return self.block_columns * self.outputs + SIDE * self.squares_x - 1
 
     cdef bint is_square(self) noexcept nogil:
         return self.taps == SQUARE and self.pieces == 1
@@ -258,7 +282,7 @@ cdef class Driver(Geometry):
         call.w_plain = self.weights_plain(&call.arrays)
         call.panels = NULL
         cdef cnp.ndarray aligned = aligned_bytes(self.packed_bytes)
-        cdef cnp.ndarray taps = aligned_bytes(self.sizes[3])
+        cdef cnp.ndarray taps = aligned_bytes(self.sizes[<int>TAPS])
         for g in range(self.groups):
             for p in range(self.panels):
                 panel = cnp.PyArray_BYTES(aligned) + (g * self.panels + p) * self.planned_bytes
@@ -313,19 +337,20 @@ cdef class Driver(Geometry):
         for i in range(PARTS):
             parts[i] = at
             at += lines(self.sizes[i])
-        scratch.samples, scratch.values, scratch.weights, scratch.taps = parts[0], parts[1], parts[2], parts[3]
-        scratch.sums, scratch.results, scratch.bias, scratch.ready = parts[4], parts[5], parts[6], parts[7]
-        scratch.patch, scratch.patch_weights = parts[8], parts[9]
-        scratch.offsets, scratch.outside = <ptrdiff_t *>parts[10], <ptrdiff_t *>parts[11]
-        scratch.no_lanes = <ptrdiff_t *>parts[12]
-        scratch.again, scratch.stage, scratch.residual = parts[13], parts[14], parts[15]
-        scratch.scale, scratch.late_bias = parts[16], parts[17]
-        scratch.pixels, scratch.channels = <ptrdiff_t *>parts[18], <ptrdiff_t *>parts[19]
-        for i in range(self.block_columns * self.outputs + SIDE * self.squares_x - 1):
+        scratch.samples, scratch.values, scratch.weights = parts[SAMPLES], parts[VALUES], parts[WEIGHTS]
+        scratch.taps, scratch.sums, scratch.results = parts[TAPS], parts[SUMS], parts[RESULTS]
+        scratch.bias, scratch.ready = parts[BIAS], parts[READY]
+        scratch.patch, scratch.patch_weights = parts[PATCH], parts[PATCH_WEIGHTS]
+        scratch.again, scratch.stage, scratch.residual = parts[AGAIN], parts[STAGE], parts[RESIDUAL]
+        scratch.scale, scratch.late_bias = parts[SCALE], parts[LATE_BIAS]
+        scratch.pixels, scratch.channels = <ptrdiff_t *>parts[PIXELS], <ptrdiff_t *>parts[CHANNELS]
+        scratch.offsets, scratch.outside = <ptrdiff_t *>parts[OFFSETS], <ptrdiff_t *>parts[OUTSIDE]
+        scratch.no_lanes = <ptrdiff_t *>parts[NO_LANES]
+        scratch.outer.taps = <ptrdiff_t *>parts[OUTER]
+        for i in range(self.block_samples()):
             scratch.outside[i] = FC_FILL_ROW
         for i in range(self.lanes):
             scratch.no_lanes[i] = FC_ZERO
-        scratch.outer.taps = <ptrdiff_t *>parts[20]
         scratch.values_key = scratch.weights_group = scratch.patch_key = -1
 
     cdef void items(self, void *of, Region *region, int thread, char *memory, ptrdiff_t start,
