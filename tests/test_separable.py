@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 from _guard import Fence
-from _tools import INTEGERS, assert_same_bits, data
+from _tools import INTEGERS, assert_same, assert_same_bits, data
 
 import fastconv
 from fastconv import _filters, ndimage
@@ -131,6 +131,24 @@ def test_boxes(dtype, mode):
             np.testing.assert_array_equal(actual, expected, str((shape, steps)))
         else:
             np.testing.assert_allclose(actual, expected, rtol=0, atol=6400 * np.finfo(x.dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+def test_means_of_small_integers_are_cut_as_in_float64(level, dtype):
+    info, rng = np.iinfo(dtype), np.random.default_rng(7)
+    # On both sides of the sizes from which wider lanes are taken.
+    for size in (2, 3, 7, 64, 127, 128, 129, 257, 1000):
+        x = rng.integers(info.min, info.max, (45, 2300), dtype, endpoint=True)
+        # Means of whole numbers, and such that are just below one.
+        x[:, 300:900] = info.max
+        x[:, 600:900:size] -= 1
+        x[20:] = np.sort(x[20:] // 2 * 2, axis=1)
+        for mode, cval in (("mirror", 0), ("constant", int(info.max)), ("constant", 2.5)):
+            steps = [(0, size, size // 2), (1, size, size // 3)]
+            expected = x
+            for axis, n, lo in steps:
+                expected = scipy.ndimage.uniform_filter1d(expected, n, axis, mode=mode, cval=cval, origin=lo - n // 2)
+            assert_same(boxes(x, steps, mode, cval), expected)
 
 
 def test_a_box_keeps_a_constant_image():

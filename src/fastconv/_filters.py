@@ -20,7 +20,7 @@ from .drivers import levels, results
 from .drivers import threads as _threads
 from .drivers.separable import Stage
 from .planners.rows import Turn, turn_of
-from .planners.separable import AxisPass, Lanes, needs_contiguous, plan_stages
+from .planners.separable import BYTE_MEANS, MOST_DIVISOR, AxisPass, Lanes, needs_contiguous, plan_stages
 from .planners.tiles import COMPUTE, STORAGE, unfused
 
 
@@ -271,7 +271,7 @@ def _plan_axes(
     kept = [i for i in range(len(shape)) if shape[i] != 1 or any(step[0] == i for step in steps)]
     weights = [None if step[2] is None else np.frombuffer(step[1], step[2]) for step in steps]
     fills = [np.frombuffer(step[5], step[6])[0] for step in steps]
-    lanes = _lanes_of(x_dtype, dtype, weights, fills)
+    lanes = _lanes_of_means(x_dtype, dtype, steps, fills) or _lanes_of(x_dtype, dtype, weights, fills)
     if not steps or lanes is None or max(shape, default=0) > _tunables.AXIS_LIMIT:
         return None
     native = x_dtype.newbyteorder("=")
@@ -300,6 +300,21 @@ def _as_lanes(values: Any, dtype: np.dtype[Any]) -> np.ndarray:
     # Integers beyond the range of the result count modulo 2^n, and 64 bits hold what is wrapped.
     array = np.asarray(values)
     return (array.astype(np.int64) if dtype.kind in "iu" and array.dtype.kind == "f" else array).astype(dtype)
+
+
+def _lanes_of_means(x: np.dtype[Any], dtype: np.dtype[Any], steps: Sequence[Any], fills: Sequence[Any]) -> Lanes | None:
+    """Return the short lanes in which means of small integers, cut towards zero, are what they are in float64."""
+    if x != dtype or dtype.kind not in "iu" or dtype.itemsize > 2 or any(step[2] is not None for step in steps):
+        return None
+    least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    if not all(_is_whole(fill) and least <= fill <= most for fill in fills):
+        return None
+    size = max((step[1] for step in steps), default=1)
+    if dtype == np.uint8 and size <= MOST_DIVISOR:
+        return BYTE_MEANS
+    # In float32 sums below 2^24 are exact, and a mean that is no integer is 1 / size away from one. Below 2^23, that is
+    # two units of its last place at least.
+    return Lanes(np.dtype(np.float32), unfused=False) if (most - least) * size < 2**23 else None
 
 
 def _lanes_of(

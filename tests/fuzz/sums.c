@@ -142,29 +142,39 @@ static void fuzz_mirror(const fc_level *level) {
 
 static void fuzz_sum(const fc_level *level) {
     enum { MOST = 6 };
-    const kind k = any_real();
+    const kind k = once_in(3) ? U16 : any_real();
     const ptrdiff_t lanes = level->vector_bytes / size_of[k], n = pick(1, MOST);
     fc_sum_tile t = {.n_terms = n, .slack = (int)pick(0, 1), .height = pick(1, 5)};
-    t.divisor = once_in(2) ? 1 : (double)pick(2, 200);
+    t.divisor = once_in(2) ? 1 : (double)(k == U16 ? pick(2, FC_MOST_DIVISOR) : pick(2, 200));
+    /* Of the mean of integers, so that their sum is no more than 255 times the divisor. */
+    const uint16_t most = t.divisor == 1 ? UINT16_MAX : (uint16_t)(255 * t.divisor / (double)n);
     t.width = pick_width(lanes, t.slack);
     const ptrdiff_t wide = touched(t.width, lanes, t.slack);
     const void **terms = fenced(n * (ptrdiff_t)sizeof(void *), sizeof(void *));
     ptrdiff_t *pitches = table(n);
     for (ptrdiff_t i = 0; i < n; i++) {
         pitches[i] = once_in(3) ? 0 : wide + pick(0, 4);
-        terms[i] = operand(k, (t.height - 1) * pitches[i] + wide, size_of[k]);
+        const ptrdiff_t size = (t.height - 1) * pitches[i] + wide;
+        void *term = operand(k, size, size_of[k]);
+        for (ptrdiff_t at = 0; k == U16 && at < size; at++)
+            ((uint16_t *)term)[at] %= most + 1;
+        terms[i] = term;
     }
     t.terms = terms;
     t.pitches = pitches;
     t.dst_pitch = wide + pick(0, 3);
     t.dst = fenced(((t.height - 1) * t.dst_pitch + wide) * size_of[k], size_of[k]);
     calling("sum");
-    level->sum[k](&t);
+    level->sum[k == U16 ? 2 : k](&t);
     for (ptrdiff_t r = 0; r < t.height; r++) {
         for (ptrdiff_t x = 0; x < t.width; x++) {
             number sum = zero();
-            for (ptrdiff_t i = 0; i < n; i++)
-                sum.re += get(terms[i], k, r * pitches[i] + x).re;
+            for (ptrdiff_t i = 0; i < n; i++) {
+                const number term = get(terms[i], k, r * pitches[i] + x);
+                sum.re += term.re;
+                sum.whole += term.whole;
+            }
+            sum.whole /= (uint64_t)t.divisor;
             sum.re = k == F32 ? (double)((float)sum.re / (float)t.divisor) : sum.re / t.divisor;
             expect(t.dst, k, r * t.dst_pitch + x, sum);
         }

@@ -375,7 +375,7 @@ cdef extern from "fastconv.h" nogil:
         fc_direct *direct[8]
         fc_fold *fold
         fc_mirror *mirror[2]
-        fc_sum *sum[2]
+        fc_sum *sum[3]
         fc_gemm *gemm[2]
         fc_pack_panel *pack_panel[2]
         fc_pixels *pixels[2]

@@ -115,14 +115,14 @@ cdef class Stage(Loop):
         self.load_out = self.level.load_rows[<int>plan.out_storage]
         self.store_out = self.level.store_rows[<int>plan.out_storage]
         self.direct = self.level.direct[self.compute]
-        self.sum = self.level.sum[1 if plan.part_bytes == 8 else 0]
+        self.sum = self.level.sum[<int>plan.sum]
         self.mirror = self.level.mirror[1 if plan.part_bytes == 8 else 0]
         self.x_bytes, self.out_bytes = plan.x_bytes, plan.out_bytes
         self.item, self.part_bytes = plan.computed_bytes, plan.part_bytes
         self.parts = self.item // self.part_bytes
         self.lanes = self.level.vector_bytes // self.item
         self.x_copies, self.out_copies = plan.x_copies, plan.out_copies
-        self.exact_middle = plan.out_copies
+        self.exact_middle = plan.exact_middle
         self.rows, self.row_length, self.inner = plan.rows, plan.row_length, plan.inner
         self.batch_axes, self.y_axis, self.x_axis = plan.batch_axes, plan.y_axis, plan.x_axis
         self.n_batch = <int>len(plan.batch_sizes)

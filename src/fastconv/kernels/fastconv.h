@@ -145,7 +145,10 @@ typedef struct {
 typedef void fc_mirror(const fc_mirror_tile *tile);
 
 /* dst[r][x] = the sum, in this order, of terms[t][r * pitches[t] + x] over the terms t, for all r and x; then
- * divided by the divisor unless that is 1. dst overlaps no term. Slack as in fc_direct_tile. */
+ * divided by the divisor unless that is 1. dst overlaps no term. Slack as in fc_direct_tile.
+ * A mean of integers is cut; the divisor is at most FC_MOST_DIVISOR then, and the sum at most 255 times the divisor. */
+enum { FC_MOST_DIVISOR = 128 };
+
 typedef struct {
     const void *const *terms;
     const ptrdiff_t *pitches;
@@ -537,7 +540,7 @@ typedef struct {
     fc_direct *direct[FC_COMPUTE_TYPES];
     fc_fold *fold;
     fc_mirror *mirror[2];          /* FC_F32, FC_F64 */
-    fc_sum *sum[2];                /* FC_F32, FC_F64 */
+    fc_sum *sum[3];                /* FC_F32, FC_F64, FC_U16 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */
     fc_pack_panel *pack_panel[2];  /* FC_F32, FC_F64 */
     fc_pixels *pixels[2];          /* FC_F32, FC_F64 */

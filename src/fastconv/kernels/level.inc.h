@@ -26,6 +26,7 @@
 #define FC_GRADIENT_ROWS (FC_GRADIENT_VECTORS == 4 ? 6 : FC_GEMM_PIXELS)
 
 #define FC_UNFUSED 0
+#define FC_WHOLE 0
 
 #define FC_NAME f32
 #define FC_T float
@@ -93,11 +94,14 @@
 #undef FC_LANES
 #undef FC_LIST
 
+#undef FC_WHOLE
+#define FC_WHOLE 1
 #define FC_COMPLEX 0
 #define FC_NAME u16
 #define FC_T uint16_t
 #define FC_LANES (FC_VECTOR_BYTES / 2)
 #include "direct.inc.h"
+#include "sum.inc.h"
 #undef FC_NAME
 #undef FC_T
 #undef FC_LANES
@@ -119,6 +123,7 @@
 #undef FC_LANES
 #undef FC_COMPLEX
 #undef FC_UNFUSED
+#undef FC_WHOLE
 
 #include "rows.inc.h"
 #include "bytes.inc.h"
@@ -158,7 +163,7 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
     .direct = {direct_f32, direct_f64, direct_c64, direct_c128, direct_u16, direct_u32, direct_u64, direct_f64_unfused},
     .fold = fold_f64,
     .mirror = {mirror_f32, mirror_f64},
-    .sum = {sum_f32, sum_f64},
+    .sum = {sum_f32, sum_f64, sum_u16},
     .gemm = {gemm_f32, gemm_f64},
     .pack_panel = {pack_panel_f32, pack_panel_f64},
     .pixels = {pixels_f32, pixels_f64},

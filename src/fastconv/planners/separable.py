@@ -59,6 +59,7 @@ class StagePlan(NamedTuple):
     """What a driver's stage is built from. Strides and sizes of the result are those of a contiguous array."""
 
     compute: int
+    sum: int
     x_storage: int
     out_storage: int
     x_bytes: int
@@ -67,6 +68,7 @@ class StagePlan(NamedTuple):
     part_bytes: int
     x_copies: bool
     out_copies: bool
+    exact_middle: bool  # what the first pass makes is as it would be stored
     rows: int
     row_length: int
     inner: int
@@ -89,6 +91,14 @@ class Lanes(NamedTuple):
 
     dtype: np.dtype[Any]
     unfused: bool
+
+
+# Means of bytes, for boxes of up to so many: FC_MOST_DIVISOR.
+BYTE_MEANS = Lanes(np.dtype(np.uint16), unfused=False)
+MOST_DIVISOR = 128
+
+# The sums of a dtype's real parts, by their place in the table of kernels.
+SUMS = {np.dtype("f4"): 0, np.dtype("c8"): 0, np.dtype("f8"): 1, np.dtype("c16"): 1, np.dtype("u2"): 2}
 
 
 def serves(x: np.dtype[Any], lanes: Lanes, out: np.dtype[Any]) -> bool:
@@ -180,6 +190,7 @@ def plan_stage(
     tile_rows, tile_columns = stage_tile(pair, row_length, inner, item, lane_count)
     return StagePlan(
         compute=UNFUSED if lanes.unfused else compute.compute,
+        sum=SUMS.get(lanes.dtype, 0),
         x_storage=STORAGE[x_dtype, lanes.dtype],
         out_storage=STORAGE[out_dtype, lanes.dtype],
         x_bytes=x_dtype.itemsize,
@@ -188,6 +199,9 @@ def plan_stage(
         part_bytes=compute.part_bytes,
         x_copies=x_dtype == lanes.dtype,
         out_copies=out_dtype == lanes.dtype,
+        # A mean of bytes is a byte.
+        exact_middle=out_dtype == lanes.dtype
+        or (lanes == BYTE_MEANS and all(p is None or p.weights is None for p in pair)),
         rows=rows,
         row_length=row_length,
         inner=inner,
