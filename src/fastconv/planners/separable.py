@@ -68,7 +68,7 @@ class StagePlan(NamedTuple):
     part_bytes: int
     x_copies: bool
     out_copies: bool
-    exact_middle: bool  # what the first pass makes is as it would be stored
+    exact_middle: bool  # what the first pass makes need not be rounded to the result's dtype
     rows: int
     row_length: int
     inner: int
@@ -199,9 +199,8 @@ def plan_stage(
         part_bytes=compute.part_bytes,
         x_copies=x_dtype == lanes.dtype,
         out_copies=out_dtype == lanes.dtype,
-        # A mean of bytes is a byte.
-        exact_middle=out_dtype == lanes.dtype
-        or (lanes == BYTE_MEANS and all(p is None or p.weights is None for p in pair)),
+        # Integers are exact modulo 2^n, whatever is above the bits of the result; and a mean of bytes is a byte.
+        exact_middle=out_dtype == lanes.dtype or lanes.dtype.kind in "iu",
         rows=rows,
         row_length=row_length,
         inner=inner,
