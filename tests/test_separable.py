@@ -11,6 +11,7 @@ from _tools import INTEGERS, assert_same, assert_same_bits, data
 import fastconv
 from fastconv import _filters, ndimage
 from fastconv._filters import Box, Pass
+from fastconv.planners import separable
 
 # scipy.ndimage's names and the core's.
 MODES = {"reflect": "symmetric", "mirror": "reflect", "nearest": "edge", "wrap": "wrap", "constant": "constant"}
@@ -149,6 +150,25 @@ def test_means_of_small_integers_are_cut_as_in_float64(level, dtype):
             for axis, n, lo in steps:
                 expected = scipy.ndimage.uniform_filter1d(expected, n, axis, mode=mode, cval=cval, origin=lo - n // 2)
             assert_same(boxes(x, steps, mode, cval), expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_sums_of_bytes_are_cut_as_in_float64(level, dtype):
+    info, rng = np.iinfo(dtype), np.random.default_rng(8)
+    noise = rng.integers(info.min, info.max, (30, 400), dtype, endpoint=True)
+    # Where all samples are alike, rounding decides whether the sum of the weights is 1 or just below.
+    flat = np.kron(rng.integers(info.min, info.max, (3, 5), dtype, endpoint=True), np.ones((10, 80), dtype))
+    flat[:, 50:60] = noise[:, :10]
+    for k, (x, axis) in itertools.product((1, 2, 3, 8, 9, 25), itertools.product((noise, flat), (0, 1))):
+        w = fractions(rng, k)
+        for weights in (w, w / (np.abs(w).sum() + 0.5), np.ones(k) / k, 3 * w, np.full(k, 0.1)):
+            for mode, cval in (("mirror", 0), ("constant", int(info.max)), ("constant", 0.5)):
+                steps = [(axis, weights, k // 2), (1 - axis, weights[::-1], k // 3)]
+                assert_same(ours(x, steps, mode, cval), through_scipy(x, steps, dtype, mode, cval))
+    # With many taps too many sums would be in doubt.
+    for taps, lanes in ((9, separable.BYTE_SUMS), (2000, None)):
+        weights = [np.full(taps, 1 / taps)]
+        assert _filters._short_lanes(flat.dtype, flat.dtype, [(1, taps, b"")], weights, [0]) == lanes
 
 
 def test_a_box_keeps_a_constant_image():

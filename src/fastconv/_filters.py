@@ -20,7 +20,16 @@ from .drivers import levels, results
 from .drivers import threads as _threads
 from .drivers.separable import Stage
 from .planners.rows import Turn, turn_of
-from .planners.separable import BYTE_MEANS, MOST_DIVISOR, AxisPass, Lanes, needs_contiguous, plan_stages
+from .planners.separable import (
+    BYTE_MEANS,
+    BYTE_SUMS,
+    MOST_DIVISOR,
+    AxisPass,
+    Lanes,
+    doubt_of,
+    needs_contiguous,
+    plan_stages,
+)
 from .planners.tiles import COMPUTE, STORAGE, unfused
 
 
@@ -271,7 +280,7 @@ def _plan_axes(
     kept = [i for i in range(len(shape)) if shape[i] != 1 or any(step[0] == i for step in steps)]
     weights = [None if step[2] is None else np.frombuffer(step[1], step[2]) for step in steps]
     fills = [np.frombuffer(step[5], step[6])[0] for step in steps]
-    lanes = _lanes_of_means(x_dtype, dtype, steps, fills) or _lanes_of(x_dtype, dtype, weights, fills)
+    lanes = _short_lanes(x_dtype, dtype, steps, weights, fills) or _lanes_of(x_dtype, dtype, weights, fills)
     if not steps or lanes is None or max(shape, default=0) > _tunables.AXIS_LIMIT:
         return None
     native = x_dtype.newbyteorder("=")
@@ -287,7 +296,7 @@ def _plan_axes(
         axis, k, lo = step[0], step[1] if w is None else len(w), step[3]
         n = shape[axis]
         spec = Axis(n, k, 1, 1, 1, lo, k - 1 - lo, step[4])
-        taps = None if w is None else _as_lanes(w, narrow).astype(lanes.dtype)
+        taps = w if w is None or lanes == BYTE_SUMS else _as_lanes(w, narrow).astype(lanes.dtype)
         at = kept.index(axis)
         edge = _as_lanes(fill, narrow).astype(lanes.dtype).tobytes()
         passes.append(AxisPass(order.index(at), spec, taps, edge, in_order=math.prod(seen[at + 1 :]) > 1))
@@ -302,13 +311,25 @@ def _as_lanes(values: Any, dtype: np.dtype[Any]) -> np.ndarray:
     return (array.astype(np.int64) if dtype.kind in "iu" and array.dtype.kind == "f" else array).astype(dtype)
 
 
-def _lanes_of_means(x: np.dtype[Any], dtype: np.dtype[Any], steps: Sequence[Any], fills: Sequence[Any]) -> Lanes | None:
-    """Return the short lanes in which means of small integers, cut towards zero, are what they are in float64."""
-    if x != dtype or dtype.kind not in "iu" or dtype.itemsize > 2 or any(step[2] is not None for step in steps):
+def _short_lanes(
+    x: np.dtype[Any],
+    dtype: np.dtype[Any],
+    steps: Sequence[Any],
+    weights: Sequence[np.ndarray | None],
+    fills: Sequence[Any],
+) -> Lanes | None:
+    """Return lanes in which passes over small integers are soon done and give what they give in float64, if any do."""
+    if x != dtype or dtype.kind not in "iu" or dtype.itemsize > 2:
         return None
     least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     if not all(_is_whole(fill) and least <= fill <= most for fill in fills):
         return None
+    sums = [w for w in weights if w is not None]
+    if sums:
+        # Most sums have to be beyond doubt; integers have lanes of their own.
+        fractions = all(w.dtype.kind == "f" and np.any(np.trunc(w) != w) for w in sums)
+        short = dtype.itemsize == 1 and len(sums) == len(weights) and fractions
+        return BYTE_SUMS if short and all(doubt_of(w) < _tunables.MOST_DOUBT for w in sums) else None
     size = max((step[1] for step in steps), default=1)
     if dtype == np.uint8 and size <= MOST_DIVISOR:
         return BYTE_MEANS

@@ -1,4 +1,6 @@
 /* Kernels that sum products: each result is a loop over its terms. */
+#include <math.h>
+
 #include "fuzz.h"
 
 static kind any_real(void) { return once_in(2) ? F32 : F64; }
@@ -120,10 +122,53 @@ static void fuzz_fold(const fc_level *level) {
     const ptrdiff_t dst_pitch = p.wide + pick(0, 3);
     const double *src = operand(F64, pass_reach(&p), 8), *weights = pass_weights(&p, F64);
     double *dst = fenced(((p.height - 1) * dst_pitch + p.wide) * 8, 8);
-    const fc_fold_tile t = {src, p.pitch, p.step, weights, p.taps, p.symmetry, dst, dst_pitch, p.height, p.width, p.slack};
+    const fc_fold_tile t = {src, p.pitch, p.step, weights, p.taps, p.symmetry, dst, dst_pitch, p.height, p.width, p.slack,
+                            NULL, 0};
     calling("fold");
     level->fold(&t);
     check_pass(&p, F64, src, weights, dst, dst_pitch);
+}
+
+/* Of fractions: every operation is rounded, in the order of the contract. */
+static double folded(const pass *p, const float *src, const double *weights, ptrdiff_t at) {
+    const ptrdiff_t last = p->taps - 1, middle = p->symmetry ? last / 2 : last;
+    volatile double sum = src[at + middle * p->step] * weights[middle];
+    for (ptrdiff_t j = 0; j < middle; j++) {
+        const double behind = p->symmetry * (double)src[at + (last - j) * p->step];
+        volatile double product = (src[at + j * p->step] + behind) * weights[j];
+        sum = sum + product;
+    }
+    return sum;
+}
+
+static void fuzz_cut(const fc_level *level) {
+    const pass p = pick_pass(level->vector_bytes / 4, once_in(2), (int)pick(-1, 1));
+    const ptrdiff_t dst_pitch = p.wide + pick(0, 3), reach = pass_reach(&p);
+    float *src = operand(F32, reach, 4), *short_weights = fenced(p.taps * 4, 4);
+    double *weights = pass_weights(&p, F64);
+    float *dst = fenced(((p.height - 1) * dst_pitch + p.wide) * 4, 4);
+    /* Often of one value, where a sum is as near to a whole number as rounding leaves it. */
+    const int flat = once_in(2);
+    const double divisor = (double)pick(1, 9);
+    double total = 0;
+    for (ptrdiff_t i = 0; i < reach; i++)
+        src[i] = flat && !once_in(20) ? 255 : src[i] * 36;
+    for (ptrdiff_t j = 0; j < p.taps; j++) {
+        weights[j] /= divisor;
+        short_weights[j] = (float)weights[j];
+        total += fabs(weights[j]);
+    }
+    const float doubt = (float)((double)(p.taps + 3) * 0x1p-24 * 256 * total);
+    const fc_fold_tile t = {src, p.pitch, p.step, weights, p.taps, p.symmetry, dst, dst_pitch, p.height, p.width, p.slack,
+                            short_weights, doubt};
+    calling("cut");
+    level->cut(&t);
+    for (ptrdiff_t r = 0; r < p.height; r++) {
+        for (ptrdiff_t x = 0; x < p.width; x++) {
+            const number wanted = {trunc(folded(&p, src, weights, r * p.pitch + x)), 0, 0};
+            expect(dst, F32, r * dst_pitch + x, wanted);
+        }
+    }
 }
 
 static void fuzz_mirror(const fc_level *level) {
@@ -505,8 +550,9 @@ static void fuzz_totals(const fc_level *level) {
 }
 
 const fuzz_case sum_cases[] = {
-    {"direct", fuzz_direct, 30}, {"fold", fuzz_fold, 5},         {"mirror", fuzz_mirror, 12},
-    {"sum", fuzz_sum, 5},        {"gemm", fuzz_gemm, 12},        {"pixels", fuzz_pixels, 10},
-    {"pixel", fuzz_pixel, 5},    {"product", fuzz_product, 4},   {"depthwise", fuzz_depthwise, 8},
-    {"totals", fuzz_totals, 2},  {"gradient", fuzz_gradient, 10}, {NULL, NULL, 0},
+    {"direct", fuzz_direct, 30},   {"fold", fuzz_fold, 5},       {"cut", fuzz_cut, 12},
+    {"mirror", fuzz_mirror, 12},   {"sum", fuzz_sum, 5},         {"gemm", fuzz_gemm, 12},
+    {"pixels", fuzz_pixels, 10},   {"pixel", fuzz_pixel, 5},     {"product", fuzz_product, 4},
+    {"depthwise", fuzz_depthwise, 8}, {"totals", fuzz_totals, 2}, {"gradient", fuzz_gradient, 10},
+    {NULL, NULL, 0},
 };

@@ -51,19 +51,22 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void fc_direct(const fc_direct_tile *tile) noexcept nogil
 
     ctypedef struct fc_fold_tile:
-        const double *src
+        const void *src
         ptrdiff_t src_pitch
         ptrdiff_t step
         const double *weights
         ptrdiff_t taps
         int symmetry
-        double *dst
+        void *dst
         ptrdiff_t dst_pitch
         ptrdiff_t height
         ptrdiff_t width
         int slack
+        const float *short_weights
+        float doubt
 
     ctypedef void fc_fold(const fc_fold_tile *tile) noexcept nogil
+    ctypedef void fc_cut(const fc_fold_tile *tile) noexcept nogil
 
     ctypedef struct fc_mirror_tile:
         const void *src
@@ -374,6 +377,7 @@ cdef extern from "fastconv.h" nogil:
         fc_store_rows *store_rows[41]
         fc_direct *direct[8]
         fc_fold *fold
+        fc_cut *cut
         fc_mirror *mirror[2]
         fc_sum *sum[3]
         fc_gemm *gemm[2]

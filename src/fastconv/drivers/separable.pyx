@@ -32,7 +32,7 @@ cdef enum:
     CONSTANT = 0  # as in tile.pyx
 
 cdef enum:
-    WEIGHTS, FOLD, BOX, MIRROR
+    WEIGHTS, FOLD, CUT, BOX, MIRROR
 
 cdef double POLL_WORK = _tunables.POLL_WORK
 cdef ptrdiff_t BOX_BYTES = _tunables.SEPARABLE_BOX_BYTES
@@ -45,6 +45,8 @@ cdef struct Pass:
     AxisSpec axis
     ptrdiff_t step          # elements between two taps of the horizontal pass
     const char *weights
+    const float *short_weights  # of a sum that is cut, and how far it may be from that in doubles
+    float doubt
     const ptrdiff_t *columns
     const ptrdiff_t *factors  # of a box
     ptrdiff_t n_factors
@@ -407,12 +409,15 @@ cdef class Stage(Loop):
         cdef fc_fold_tile fold
         if p.kind == BOX:
             self.box(p, scratch, src, pitch, step, dst, dst_pitch, height, width, slack)
-        elif p.kind == FOLD:
-            fold.src, fold.src_pitch, fold.step = <const double *>src, pitch, step
+        elif p.kind == FOLD or p.kind == CUT:
+            fold.src, fold.src_pitch, fold.step = src, pitch, step
             fold.weights, fold.taps, fold.symmetry = <const double *>p.weights, p.axis.k, p.symmetry
-            fold.dst, fold.dst_pitch, fold.height, fold.width = <double *>dst, dst_pitch, height, width
-            fold.slack = slack
-            self.level.fold(&fold)
+            fold.dst, fold.dst_pitch, fold.height, fold.width = dst, dst_pitch, height, width
+            fold.slack, fold.short_weights, fold.doubt = slack, p.short_weights, p.doubt
+            if p.kind == CUT:
+                self.level.cut(&fold)
+            else:
+                self.level.fold(&fold)
         elif p.kind == MIRROR:
             self.fold_pairs(p, src, pitch, step, dst, dst_pitch, height, width, slack)
         else:
@@ -543,6 +548,7 @@ cdef Pass bound(object plan):
     p.axis = axis_spec(plan.axis)
     p.step = plan.step
     p.weights = cnp.PyArray_BYTES(plan.weights)
+    p.short_weights, p.doubt = <const float *>cnp.PyArray_DATA(plan.short_weights), plan.doubt
     p.columns = <const ptrdiff_t *>cnp.PyArray_DATA(plan.columns)
     p.factors = <const ptrdiff_t *>cnp.PyArray_DATA(plan.factors)
     p.n_factors = len(plan.factors)

@@ -112,18 +112,22 @@ typedef void fc_direct(const fc_direct_tile *tile);
  * the middle product, then from the outermost pair inwards the sum (difference) of two samples times the weight of the
  * first; with 0 the last product, then the others in order. Slack as in fc_direct_tile. */
 typedef struct {
-    const double *src;
+    const void *src;
     ptrdiff_t src_pitch, step;
     const double *weights;
     ptrdiff_t taps;
     int symmetry;
-    double *dst;
+    void *dst;
     ptrdiff_t dst_pitch;
     ptrdiff_t height, width;
     int slack;
+    const float *short_weights; /* of fc_cut: the same, rounded */
+    float doubt;                /* and how far its sums may be from those in doubles */
 } fc_fold_tile;
 
 typedef void fc_fold(const fc_fold_tile *tile);
+/* The same sums of whole numbers below 2^16 in floats, cut towards zero. They are below 2^31. */
+typedef void fc_cut(const fc_fold_tile *tile);
 
 /* The same in floats or doubles that may be fused, with an odd number of taps whose weights are symmetric (1) or
  * antisymmetric (-1) about the middle one: the two samples of a pair are added (subtracted) before the product with the
@@ -539,6 +543,7 @@ typedef struct {
     fc_store_rows *store_rows[FC_STORAGE_KINDS];
     fc_direct *direct[FC_COMPUTE_TYPES];
     fc_fold *fold;
+    fc_cut *cut;
     fc_mirror *mirror[2];          /* FC_F32, FC_F64 */
     fc_sum *sum[3];                /* FC_F32, FC_F64, FC_U16 */
     fc_gemm *gemm[2];              /* FC_F32, FC_F64 */

@@ -31,8 +31,8 @@ FC_INLINE void FC_ID(fold_block)(const fc_fold_tile *tile, const FC_T *src, FC_T
 FC_INLINE void FC_ID(fold_rows)(const fc_fold_tile *tile, int symmetry) {
     const ptrdiff_t wide = FC_LANES * FOLD_VECTORS, last = tile->width - FC_LANES;
     for (ptrdiff_t y = 0; y < tile->height; y++) {
-        const FC_T *src = tile->src + y * tile->src_pitch;
-        FC_T *dst = tile->dst + y * tile->dst_pitch;
+        const FC_T *src = (const FC_T *)tile->src + y * tile->src_pitch;
+        FC_T *dst = (FC_T *)tile->dst + y * tile->dst_pitch;
         ptrdiff_t x = 0;
         for (; x + wide <= tile->width; x += wide)
             FC_ID(fold_block)(tile, src + x, dst + x, symmetry, FOLD_VECTORS);

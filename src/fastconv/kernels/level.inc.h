@@ -36,6 +36,7 @@
 #include "direct.inc.h"
 #include "sum.inc.h"
 #include "mirror.inc.h"
+#include "cut.inc.h"
 #include "gemm.inc.h"
 #include "pixels.inc.h"
 #include "fft.inc.h"
@@ -162,6 +163,7 @@ const fc_level FC_PASTE(fc_level_, FC_LEVEL) = {
                    store_f64_f32, store_f16_f64, store_bf16_f64},
     .direct = {direct_f32, direct_f64, direct_c64, direct_c128, direct_u16, direct_u32, direct_u64, direct_f64_unfused},
     .fold = fold_f64,
+    .cut = cut_f32,
     .mirror = {mirror_f32, mirror_f64},
     .sum = {sum_f32, sum_f64, sum_u16},
     .gemm = {gemm_f32, gemm_f64},

@@ -16,18 +16,18 @@ from ..drivers.separable import Stage
 from .tiles import COMPUTE, STORAGE, UNFUSED
 
 # As in separable.pyx.
-WEIGHTS, FOLD, BOX, MIRROR = range(4)
+WEIGHTS, FOLD, CUT, BOX, MIRROR = range(5)
 
 
 class AxisPass(NamedTuple):
-    """A pass along one axis, in the lane's dtype.
+    """A pass along one axis.
 
     Attributes
     ----------
     axis : int
     spec : Axis
     weights : ndarray or None
-        None for the mean of `spec.k` samples.
+        In the lane's dtype, or in float64 where sums are cut; None for the mean of `spec.k` samples.
     fill : bytes
         One element, what "constant" reads outside.
     in_order : bool
@@ -50,6 +50,8 @@ class PassPlan(NamedTuple):
     axis: Axis
     step: int
     weights: np.ndarray
+    short_weights: np.ndarray  # in float32, where sums are cut; and how far these may be from those in float64
+    doubt: float
     columns: np.ndarray
     factors: np.ndarray
     fill: bytes
@@ -96,6 +98,9 @@ class Lanes(NamedTuple):
 # Means of bytes, for boxes of up to so many: FC_MOST_DIVISOR.
 BYTE_MEANS = Lanes(np.dtype(np.uint16), unfused=False)
 MOST_DIVISOR = 128
+
+# Sums of bytes and fractions of them, cut to integers as those in float64 are.
+BYTE_SUMS = Lanes(np.dtype(np.float32), unfused=True)
 
 # The sums of a dtype's real parts, by their place in the table of kernels.
 SUMS = {np.dtype("f4"): 0, np.dtype("c8"): 0, np.dtype("f8"): 1, np.dtype("c16"): 1, np.dtype("u2"): 2}
@@ -189,7 +194,7 @@ def plan_stage(
     lane_count = max(sizes["vector_bytes"] // item, 1)
     tile_rows, tile_columns = stage_tile(pair, row_length, inner, item, lane_count)
     return StagePlan(
-        compute=UNFUSED if lanes.unfused else compute.compute,
+        compute=UNFUSED if lanes.unfused and lanes != BYTE_SUMS else compute.compute,
         sum=SUMS.get(lanes.dtype, 0),
         x_storage=STORAGE[x_dtype, lanes.dtype],
         out_storage=STORAGE[out_dtype, lanes.dtype],
@@ -268,8 +273,10 @@ def stage_tile(
 
 def plan_pass(step: AxisPass, inner: int, lanes: Lanes) -> PassPlan:
     """Return a pass as the driver reads it, its samples `inner` elements apart."""
-    weights = np.zeros(0, lanes.dtype) if step.weights is None else np.ascontiguousarray(step.weights, lanes.dtype)
+    dtype = np.dtype(np.float64) if lanes == BYTE_SUMS else lanes.dtype
+    weights = np.zeros(0, dtype) if step.weights is None else np.ascontiguousarray(step.weights, dtype)
     kind, symmetry = kind_of(step, weights, lanes)
+    cut = kind == CUT
     return PassPlan(
         kind=kind,
         symmetry=symmetry,
@@ -277,10 +284,20 @@ def plan_pass(step: AxisPass, inner: int, lanes: Lanes) -> PassPlan:
         axis=step.spec,
         step=inner,
         weights=np.ascontiguousarray(weights.real) if kind == MIRROR else weights,
+        short_weights=weights.astype(np.float32) if cut else np.zeros(0, np.float32),
+        doubt=doubt_of(weights) if cut else 0.0,
         columns=np.arange(step.spec.k if kind == WEIGHTS else 0, dtype=np.intp) * inner,
         factors=np.array(box_factors(step.spec.k) if kind == BOX else (), np.intp),
         fill=step.fill,
     )
+
+
+def doubt_of(weights: np.ndarray) -> float:
+    """Return how far a sum of bytes in float32 may be from that in float64.
+
+    Weights are rounded, and so is each partial sum; two roundings more pay for those of float64.
+    """
+    return (len(weights) + 3) * 2.0**-24 * 256.0 * float(np.abs(weights).sum())
 
 
 def kind_of(step: AxisPass, weights: np.ndarray, lanes: Lanes) -> tuple[int, int]:
@@ -288,7 +305,7 @@ def kind_of(step: AxisPass, weights: np.ndarray, lanes: Lanes) -> tuple[int, int
     if step.weights is None:
         return BOX, 0
     if lanes.unfused:
-        return FOLD, symmetry_of(weights)
+        return (CUT if lanes == BYTE_SUMS else FOLD), symmetry_of(weights)
     # Integers are exact in any order.
     if lanes.dtype.kind not in "fc" or weights.imag.any():
         return WEIGHTS, 0
