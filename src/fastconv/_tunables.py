@@ -149,9 +149,9 @@ SEPARABLE_BOX_ROWS: Final = 2
 # Trailing axes of no more elements than these are filtered along with the axis in front of them, as RGB is.
 SEPARABLE_INNER: Final = 16
 
-# How far a sum of bytes in float32 may be from that in float64: with more, too many are made a second time. On Zen 4, 512 x
-# 512 bytes of noise under a Gaussian of sigma 10, at 1 / 370, take 2.3 ms so and 3.1 in float64; bytes that are all alike,
-# of which every sum is made in float64, 3.6.
+# How far a sum of bytes in float32 may be from that in float64: with more, too many are made a second time. On Zen 4,
+# 512 x 512 bytes of noise under a Gaussian of sigma 10, at 1 / 370, take 2.3 ms so and 3.1 in float64; bytes that are
+# all alike, of which every sum is made in float64, 3.6.
 MOST_DOUBT: Final = 1 / 256
 
 # Bytes of weights that a remembered filter may hold.
