@@ -1,7 +1,7 @@
 """Makes every allocation of some calls fail in turn; see test_failing_memory.py.
 
 ``python tests/_failing.py WHO CALL...``, where WHO is whose allocations: a part of the path of the shared objects that
-make them, with the library of _failing.c preloaded, or ``python`` for Python's own.
+make them, with the library of _allocations.c preloaded, or ``python`` for Python's own.
 """
 
 import ctypes

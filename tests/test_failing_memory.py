@@ -33,7 +33,7 @@ pytestmark = [
 def preloaded(tmp_path_factory):
     """Return a library in whose presence allocations fail on demand."""
     library = tmp_path_factory.mktemp("failing") / "failing.so"
-    command = [*compiler(), "-O1", "-shared", "-fPIC", str(HERE / "_failing.c"), "-o", str(library), "-ldl"]
+    command = [*compiler(), "-O1", "-shared", "-fPIC", str(HERE / "_allocations.c"), "-o", str(library), "-ldl"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
